@@ -1,0 +1,113 @@
+package blob
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// FolderFile is one file of a Folder.
+type FolderFile struct {
+	Name string `json:"name"` // slash-separated, relative
+	Ref  Ref    `json:"ref"`
+}
+
+// Folder is a list of files kept as objects: how a model (config.json, tokenizer.json, model.safetensors …) is named by
+// one reference. Two folders with equal files have equal bytes, hence equal references.
+type Folder struct {
+	Files []FolderFile `json:"files"` // ascending by name, names unique
+}
+
+// File returns the reference of the file called name.
+func (f Folder) File(name string) (Ref, bool) {
+	i, ok := slices.BinarySearchFunc(f.Files, name, func(e FolderFile, n string) int { return strings.Compare(e.Name, n) })
+	if !ok {
+		return Ref{}, false
+	}
+	return f.Files[i].Ref, true
+}
+
+// With returns a copy of f in which name refers to ref.
+func (f Folder) With(name string, ref Ref) Folder {
+	files := slices.DeleteFunc(slices.Clone(f.Files), func(e FolderFile) bool { return e.Name == name })
+	files = append(files, FolderFile{Name: name, Ref: ref})
+	slices.SortFunc(files, func(a, b FolderFile) int { return strings.Compare(a.Name, b.Name) })
+	return Folder{Files: files}
+}
+
+// PutFolder stores the list itself, content-addressed.
+func PutFolder(ctx context.Context, s Store, f Folder) (Ref, error) {
+	b, err := json.Marshal(f)
+	if err != nil {
+		return Ref{}, err
+	}
+	return Put(ctx, s, b)
+}
+
+// LoadFolder reads a list stored by PutFolder.
+func LoadFolder(ctx context.Context, s Store, ref Ref) (Folder, error) {
+	b, err := Load(ctx, s, ref)
+	if err != nil {
+		return Folder{}, err
+	}
+	var f Folder
+	if err := json.Unmarshal(b, &f); err != nil {
+		return Folder{}, fmt.Errorf("folder %s: %w", ref.Key, err)
+	}
+	return f, nil
+}
+
+// Upload stores every regular file below fsys and returns the reference of their folder.
+func Upload(ctx context.Context, s Store, fsys fs.FS) (Ref, error) {
+	var f Folder
+	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			return err
+		}
+		ref, err := Put(ctx, s, b)
+		if err != nil {
+			return err
+		}
+		f = f.With(name, ref)
+		return nil
+	})
+	if err != nil {
+		return Ref{}, fmt.Errorf("upload folder: %w", err)
+	}
+	return PutFolder(ctx, s, f)
+}
+
+// Download writes the folder that ref names below dir, verifying each file, and returns the list.
+func Download(ctx context.Context, s Store, ref Ref, dir string) (Folder, error) {
+	f, err := LoadFolder(ctx, s, ref)
+	if err != nil {
+		return Folder{}, err
+	}
+	for _, file := range f.Files {
+		if !filepath.IsLocal(filepath.FromSlash(file.Name)) || path.Clean(file.Name) != file.Name {
+			return Folder{}, fmt.Errorf("folder %s: file name %q leaves the folder", ref.Key, file.Name)
+		}
+		b, err := Load(ctx, s, file.Ref)
+		if err != nil {
+			return Folder{}, err
+		}
+		to := filepath.Join(dir, filepath.FromSlash(file.Name))
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return Folder{}, err
+		}
+		if err := os.WriteFile(to, b, 0o644); err != nil {
+			return Folder{}, err
+		}
+	}
+	return f, nil
+}
