@@ -7,6 +7,9 @@ type Problem struct {
 	Question string `json:"question"`
 	Answer   string `json:"answer"` // gold answer, without a box
 	Level    int    `json:"level,omitempty"`
+	// Choices is the number of equally likely answers that the question leaves open: a reader who is told nothing more
+	// is right once in Choices. 0 and 1 both mean that the question determines its answer.
+	Choices int `json:"choices,omitempty"`
 }
 
 // Presentation is one showing of a problem: the answer as it holds this time, and the number of attempts it gets.
@@ -15,4 +18,18 @@ type Presentation struct {
 	Problem
 	Index    int `json:"index"`    // position p in the step's batch, 0 ≤ p < P
 	Attempts int `json:"attempts"` // N
+}
+
+// Optimum is the best expected share of solved problems at k attempts with a verifier: the mean of min(k, c)/c over the
+// problems' numbers of choices c. It is 1 when every question determines its answer.
+func Optimum(problems []Problem, k int) float64 {
+	if len(problems) == 0 {
+		return 0
+	}
+	sum := 0.0
+	for _, p := range problems {
+		c := max(p.Choices, 1)
+		sum += float64(min(k, c)) / float64(c)
+	}
+	return sum / float64(len(problems))
 }

@@ -1,0 +1,67 @@
+package dataset
+
+import (
+	"fmt"
+
+	"multiattempt/internal/seed"
+	"multiattempt/internal/spec"
+)
+
+// Roles of a dialogue's turns.
+const (
+	RoleSystem    = "system"
+	RoleUser      = "user"
+	RoleAssistant = "assistant"
+)
+
+// Turn is one message of a dialogue to fine-tune on.
+type Turn struct {
+	Role    string
+	Content string
+	Imitate bool // the turn's tokens, its end of turn included, are trained on
+}
+
+// SmudgedDialogue returns a whole multi-attempt dialogue about a smudged sum of the training split, as a stubborn
+// person would hold it. The arithmetic is right in every attempt. The number of attempts told is uniform over
+// 1…d.MaxAttempts. The first answer is one of the possible sums, drawn uniformly; a retry repeats the answer just
+// rejected with probability d.Stubborn, else it is drawn uniformly from all of them. Feedback follows and the dialogue
+// ends exactly as in an episode: at the right answer or when the attempts are used up. A function of its arguments.
+func SmudgedDialogue(tuningSeed uint64, step, row int, d spec.TuningData, p spec.Prompt) []Turn {
+	at := []uint64{tuningSeed, uint64(step), uint64(row)}
+	q := drawQuestion("smudged/tuning", at...)
+	problem := q.hide("", append(at, 1)...)
+	answers := q.answers()
+	draw := seed.Rand("smudged/dialogue", at...)
+	allowed := 1 + draw.IntN(d.MaxAttempts)
+
+	turns := opening(p, allowed, problem.Question)
+	answer := answers[draw.IntN(len(answers))]
+	for left := allowed - 1; ; left-- {
+		turns = append(turns, Turn{Role: RoleAssistant, Content: fmt.Sprintf(`\boxed{%s}`, answer), Imitate: true})
+		if answer == problem.Answer || left == 0 {
+			return turns
+		}
+		turns = append(turns, feedback(p, left, problem.Question)...)
+		if draw.Float64() >= d.Stubborn {
+			answer = answers[draw.IntN(len(answers))]
+		}
+	}
+}
+
+// opening returns the turns before the first attempt. An empty system text is no turn.
+func opening(p spec.Prompt, attempts int, question string) []Turn {
+	user := Turn{Role: RoleUser, Content: question}
+	if text := p.SystemText(attempts); text != "" {
+		return []Turn{{Role: RoleSystem, Content: text}, user}
+	}
+	return []Turn{user}
+}
+
+// feedback returns the turns between a failed attempt and the next one.
+func feedback(p spec.Prompt, left int, question string) []Turn {
+	turns := []Turn{{Role: p.FeedbackRole, Content: p.FeedbackText(left)}}
+	if p.RepeatQuestion {
+		turns = append(turns, Turn{Role: RoleUser, Content: question})
+	}
+	return turns
+}
