@@ -1,0 +1,120 @@
+package nn
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/gomlx/compute/dtypes"
+	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
+)
+
+// Weights are a network's weights as nodes of one graph, by Hugging Face name.
+type Weights map[string]*Node
+
+// Bind names nodes, which are in the order of Config.Tensors, and checks their shapes.
+func (c Config) Bind(nodes []*Node) Weights {
+	specs := c.Tensors()
+	if len(nodes) != len(specs) {
+		panic(fmt.Errorf("network has %d weights, got %d nodes", len(specs), len(nodes)))
+	}
+	w := make(Weights, len(specs))
+	for i, s := range specs {
+		nodes[i].AssertDims(s.Shape...)
+		w[s.Name] = nodes[i]
+	}
+	return w
+}
+
+// layer returns a weight of one layer; nil where the architecture has none (biases).
+func (w Weights) layer(layer int, name string) *Node { return w[layerName(layer, name)] }
+
+// Embed looks tokens up, [B, T] int32 → [B, T, D].
+func (c Config) Embed(w Weights, tokens *Node) *Node {
+	dims := tokens.Shape().Dimensions
+	table := w[embedName]
+	if c.VocabSize <= denseVocabulary {
+		oneHot := OneHot(tokens, c.VocabSize, dtypes.Float32)
+		return DotGeneral(oneHot, []int{2}, nil, table, []int{0}, nil)
+	}
+	return Gather(table, Reshape(tokens, dims[0], dims[1], 1))
+}
+
+// denseVocabulary is the largest vocabulary for which the embedding is a matrix product with one-hot rows: its gradient
+// is then a product too, where a gather's is a serial scatter.
+const denseVocabulary = 256
+
+// Logits maps hidden states [..., D], as Block leaves them, to unnormalised log-probabilities [..., V].
+func (c Config) Logits(w Weights, hidden *Node) *Node {
+	head := w[headName]
+	if c.TieEmbeddings {
+		head = w[embedName]
+	}
+	return Linear(c.FinalNorm(w, hidden), head, nil)
+}
+
+// FinalNorm normalises hidden states [..., D] after the last layer: what a head reads.
+func (c Config) FinalNorm(w Weights, hidden *Node) *Node {
+	return RMSNorm(hidden, w[normName], c.RMSNormEps)
+}
+
+// Attention combines queries [B, Heads, T, HeadDim] with keys and values [B, KVHeads, T, HeadDim] of the same positions
+// (queries and keys already rotated) into [B, Heads, T, HeadDim]; it may bring older keys and values along.
+type Attention func(q, k, v *Node) *Node
+
+// Block is one decoder layer, [B, T, D] → [B, T, D].
+func (c Config) Block(w Weights, layer int, x *Node, r Rotation, attend Attention) *Node {
+	h := RMSNorm(x, w.layer(layer, "input_layernorm.weight"), c.RMSNormEps)
+	project := func(name string, heads int) *Node {
+		y := Linear(h, w.layer(layer, "self_attn."+name+".weight"), w.layer(layer, "self_attn."+name+".bias"))
+		return splitHeads(y, heads)
+	}
+	q, k, v := r.Apply(project("q_proj", c.Heads)), r.Apply(project("k_proj", c.KVHeads)), project("v_proj", c.KVHeads)
+	o := joinHeads(attend(q, k, v))
+	x = Add(x, Linear(o, w.layer(layer, "self_attn.o_proj.weight"), w.layer(layer, "self_attn.o_proj.bias")))
+	h = RMSNorm(x, w.layer(layer, "post_attention_layernorm.weight"), c.RMSNormEps)
+	gate, up := Linear(h, w.layer(layer, "mlp.gate_proj.weight"), nil), Linear(h, w.layer(layer, "mlp.up_proj.weight"), nil)
+	return Add(x, Linear(Mul(Mul(gate, Sigmoid(gate)), up), w.layer(layer, "mlp.down_proj.weight"), nil))
+}
+
+// RMSNorm is x / sqrt(mean(x²) + eps) · weight over the last axis (Zhang and Sennrich, arXiv 1910.07467).
+func RMSNorm(x, weight *Node, eps float64) *Node {
+	meanSquare := ReduceAndKeep(Square(x), ReduceMean, -1)
+	return Mul(Div(x, Sqrt(AddScalar(meanSquare, eps))), ExpandLeftToRank(weight, x.Rank()))
+}
+
+// Linear is x·weightᵀ + bias: x [..., in], weight [out, in], bias [out] or nil.
+func Linear(x, weight, bias *Node) *Node {
+	y := DotGeneral(x, []int{x.Rank() - 1}, nil, weight, []int{1}, nil)
+	if bias != nil {
+		y = Add(y, ExpandLeftToRank(bias, y.Rank()))
+	}
+	return y
+}
+
+// splitHeads turns [B, T, heads·HeadDim] into [B, heads, T, HeadDim].
+func splitHeads(x *Node, heads int) *Node {
+	d := x.Shape().Dimensions
+	return TransposeAllAxes(Reshape(x, d[0], d[1], heads, d[2]/heads), 0, 2, 1, 3)
+}
+
+// joinHeads undoes splitHeads.
+func joinHeads(x *Node) *Node {
+	d := x.Shape().Dimensions
+	return Reshape(TransposeAllAxes(x, 0, 2, 1, 3), d[0], d[2], d[1]*d[3])
+}
+
+// Attend is scaled dot-product attention with grouped queries: q [B, Heads, T, HeadDim], k and v
+// [B, KVHeads, S, HeadDim], visible a boolean [B or 1, 1, T, S] of the key positions each query may see (at least one).
+func Attend(q, k, v, visible *Node) *Node {
+	d := q.Shape().Dimensions
+	kvHeads, length, keys := k.Shape().Dim(1), d[2], k.Shape().Dim(2)
+	group := d[1] / kvHeads
+	q = Reshape(MulScalar(q, 1/math.Sqrt(float64(d[3]))), d[0], kvHeads, group*length, d[3])
+	scores := DotGeneral(q, []int{3}, []int{0, 1}, k, []int{3}, []int{0, 1}) // [B, KVHeads, group·T, S]
+	scores = Reshape(scores, d[0], d[1], length, keys)
+	hidden := BroadcastToShape(Scalar(q.Graph(), scores.DType(), -1e9), scores.Shape())
+	scores = Where(BroadcastToDims(visible, scores.Shape().Dimensions...), scores, hidden)
+	weights := Reshape(Softmax(scores, -1), d[0], kvHeads, group*length, keys)
+	out := DotGeneral(weights, []int{3}, []int{0, 1}, v, []int{2}, []int{0, 1})
+	return Reshape(out, d[0], d[1], length, d[3])
+}
