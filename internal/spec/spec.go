@@ -110,7 +110,7 @@ type Sampling struct {
 
 // Grading says how an answer is judged.
 type Grading struct {
-	Mode    string `json:"mode"`    // "strict" or "paper"
+	Mode    string `json:"mode"`    // "typed" or "paper", as verify.Mode
 	Unboxed bool   `json:"unboxed"` // accept "final answer is …" or the last number when nothing is boxed
 }
 

@@ -1,0 +1,238 @@
+package spec
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Limits that hold for every run.
+const (
+	maxAttempts = 100     // of one episode
+	maxEpisodes = 1 << 20 // of one iteration
+	maxTokens   = 1 << 20 // of one episode
+	maxSteps    = 1 << 24 // iterations, optimiser steps
+)
+
+// SourceRandom as Finetune.Model.Source asks for weights drawn from the seed.
+const SourceRandom = "random"
+
+// Validate checks every field and every rule between fields, and returns all that is wrong as one *InvalidError.
+func (r Run) Validate() error {
+	var c checker
+	c.between("iterations", r.Iterations, 1, maxSteps)
+	c.want(0 <= r.CriticWarmup && r.CriticWarmup <= r.Iterations, "critic_warmup", r.CriticWarmup,
+		"from 0 to iterations (%d)", r.Iterations)
+	c.between("continue_after", r.ContinueAfter, 0, maxSteps)
+	r.Model.check(&c)
+	r.Data.check(&c)
+	r.Attempts.check(&c)
+	r.Prompt.check(&c)
+	r.Sampling.check(&c)
+	oneOf(&c, "grading.mode", r.Grading.Mode, "typed", "paper")
+	r.Reward.check(&c)
+	c.share("advantage.gamma", r.Advantage.Gamma)
+	c.share("advantage.lambda", r.Advantage.Lambda)
+	r.Update.check(&c, r.Data.ProblemsPerStep*r.Data.GroupSize)
+	r.Optimizer.check(&c)
+	c.positive("optimizer.critic_lr", r.Optimizer.CriticLR)
+	c.between("checkpoint.every", r.Checkpoint.Every, 1, maxSteps)
+	c.between("checkpoint.keep", r.Checkpoint.Keep, 1, maxSteps)
+	r.Evaluation.check(&c)
+	return c.err("run")
+}
+
+// Validate is Run.Validate for fine-tuning.
+func (f Finetune) Validate() error {
+	var c checker
+	c.between("steps", f.Steps, 1, maxSteps)
+	c.between("steps_per_part", f.StepsPerPart, 1, maxSteps)
+	c.between("continue_after", f.ContinueAfter, 0, maxSteps)
+	if f.Model.Source == SourceRandom {
+		c.want(f.Model.MaxLength == 0, "model.max_length", f.Model.MaxLength, "0: architecture.max_positions limits a new model")
+		f.Architecture.check(&c)
+	} else {
+		f.Model.check(&c)
+	}
+	f.Data.check(&c)
+	f.Prompt.check(&c)
+	f.Optimizer.check(&c)
+	c.want(f.Optimizer.CriticLR == 0, "optimizer.critic_lr", f.Optimizer.CriticLR, "0: fine-tuning has no critic")
+	c.want(1 <= f.Microbatch && f.Microbatch <= f.Data.BatchSize, "microbatch", f.Microbatch,
+		"from 1 to data.batch_size (%d)", f.Data.BatchSize)
+	return c.err("finetune")
+}
+
+func (m Model) check(c *checker) {
+	const forms = `a folder in Hugging Face layout, "builtin:NAME", or "ref:KEY@SHA256:SIZE"`
+	name, builtin := strings.CutPrefix(m.Source, "builtin:")
+	ref, stored := strings.CutPrefix(m.Source, "ref:")
+	switch {
+	case builtin:
+		c.want(name != "", "model.source", m.Source, "%s", forms)
+	case stored:
+		c.want(isReference(ref), "model.source", m.Source, "%s", forms)
+	default:
+		c.want(m.Source != "" && m.Source != SourceRandom, "model.source", m.Source, "%s", forms)
+	}
+	c.between("model.max_length", m.MaxLength, 0, maxTokens)
+}
+
+// isReference reports whether s reads KEY@SHA256:SIZE.
+func isReference(s string) bool {
+	at := strings.LastIndexByte(s, '@')
+	if at <= 0 {
+		return false
+	}
+	digest, size, ok := strings.Cut(s[at+1:], ":")
+	n, err := strconv.ParseInt(size, 10, 64)
+	return ok && err == nil && n >= 0 && len(digest) == 64 && strings.Trim(digest, "0123456789abcdef") == ""
+}
+
+func (d Data) check(c *checker) {
+	c.want(d.Train != "", "data.train", d.Train, `"smudged", a .jsonl or .parquet file, or a data set's name`)
+	c.between("data.limit", d.Limit, 0, math.MaxInt32)
+	c.between("data.problems_per_step", d.ProblemsPerStep, 1, maxEpisodes)
+	c.between("data.group_size", d.GroupSize, 1, 1024)
+	c.want(d.Limit == 0 || d.Limit >= d.ProblemsPerStep, "data.limit", d.Limit,
+		"0 or at least data.problems_per_step (%d)", d.ProblemsPerStep)
+	c.between("data.shard_size", d.ShardSize, 1, maxEpisodes)
+	c.want(d.GroupSize < 1 || d.ShardSize%d.GroupSize == 0, "data.shard_size", d.ShardSize,
+		"a multiple of data.group_size (%d)", d.GroupSize)
+}
+
+func (a Attempts) check(c *checker) {
+	c.between("attempts.min", a.Min, 1, maxAttempts)
+	c.between("attempts.max", a.Max, 1, maxAttempts)
+	c.want(a.Min <= a.Max, "attempts.min", a.Min, "at most attempts.max (%d)", a.Max)
+	oneOf(c, "attempts.stop", a.Stop, StopTurn, StopBoxed)
+	c.between("attempts.stop_every", a.StopEvery, 1, maxTokens)
+	oneOf(c, "attempts.budget", a.Budget, BudgetShared, BudgetPerAttempt)
+	c.between("attempts.max_new_tokens", a.MaxNewTokens, 1, maxTokens)
+}
+
+func (p Prompt) check(c *checker) {
+	oneOf(c, "prompt.feedback_role", p.FeedbackRole, "system", "user")
+	tells := func(path, text, placeholder, wrong string) {
+		c.want(!strings.Contains(text, wrong), path, text, "%s stands for a number here, %s does not", placeholder, wrong)
+	}
+	tells("prompt.system", p.System, "{N}", "{n}")
+	tells("prompt.system_repeat", p.SystemRepeat, "{N}", "{n}")
+	tells("prompt.feedback", p.Feedback, "{n}", "{N}")
+	tells("prompt.feedback_repeat", p.FeedbackRepeat, "{n}", "{N}")
+	c.want(!strings.Contains(p.SystemSingle, "{n}") && !strings.Contains(p.SystemSingle, "{N}"),
+		"prompt.system_single", p.SystemSingle, "no number of attempts: it is the prompt that tells none")
+	feedback, path := p.Feedback, "prompt.feedback"
+	if p.RepeatQuestion {
+		feedback, path = p.FeedbackRepeat, "prompt.feedback_repeat"
+	}
+	c.want(feedback != "", path, feedback, "some text: it is all that a failed attempt hears")
+}
+
+func (s Sampling) check(c *checker) {
+	c.positive("sampling.temperature", s.Temperature)
+	c.want(0 < s.TopP && s.TopP <= 1, "sampling.top_p", s.TopP, "above 0, at most 1 (off)")
+	c.between("sampling.top_k", s.TopK, 0, math.MaxInt32)
+}
+
+func (r Reward) check(c *checker) {
+	c.finite("reward.correct", r.Correct)
+	c.finite("reward.wrong", r.Wrong)
+	c.finite("reward.no_answer", r.NoAnswer)
+	c.want(0 < r.Discount && r.Discount <= 1, "reward.discount", r.Discount, "above 0, at most 1 (off)")
+}
+
+func (u Update) check(c *checker, episodes int) {
+	c.want(1 <= u.Minibatch && u.Minibatch <= episodes && episodes%u.Minibatch == 0, "update.minibatch", u.Minibatch,
+		"a divisor of the iteration's episodes (problems_per_step × group_size = %d)", episodes)
+	c.want(1 <= u.Microbatch && u.Microbatch <= u.Minibatch, "update.microbatch", u.Microbatch,
+		"from 1 to update.minibatch (%d)", u.Minibatch)
+	c.between("update.epochs", u.Epochs, 1, 100)
+	c.want(0 < u.Clip && u.Clip < 1, "update.clip", u.Clip, "above 0, below 1")
+	c.positive("update.value_clip", u.ValueClip)
+	c.positive("update.value_weight", u.ValueWeight)
+	oneOf(c, "update.kl", u.KL, KLInLoss, KLInReward, KLNone)
+	oneOf(c, "update.kl_estimator", u.KLEstimator, KLK1, KLK2, KLK3)
+	c.want(u.KL != KLInLoss || u.KLEstimator != KLK1, "update.kl_estimator", string(u.KLEstimator),
+		"k2 or k3 in the loss: the expected on-policy gradient of k1 is zero there")
+	c.atLeastZero("update.kl_coefficient", u.KLCoefficient)
+	c.atLeastZero("update.entropy", u.Entropy)
+	oneOf(c, "update.aggregation", u.Aggregation, AggregateTokens, AggregateEpisodes)
+	oneOf(c, "update.old_log_probs", u.OldLogProbs, OldRecomputed, OldSampling)
+	c.want(u.ImportanceClip >= 1 && !math.IsInf(u.ImportanceClip, 0), "update.importance_clip", u.ImportanceClip, "at least 1")
+}
+
+func (o Optimizer) check(c *checker) {
+	c.positive("optimizer.policy_lr", o.PolicyLR)
+	c.want(0 <= o.Beta1 && o.Beta1 < 1, "optimizer.beta1", o.Beta1, "from 0, below 1")
+	c.want(0 <= o.Beta2 && o.Beta2 < 1, "optimizer.beta2", o.Beta2, "from 0, below 1")
+	c.positive("optimizer.epsilon", o.Epsilon)
+	c.atLeastZero("optimizer.clip_norm", o.ClipNorm)
+	c.share("optimizer.warmup_fraction", o.WarmupFraction)
+	c.share("optimizer.final_fraction", o.FinalFraction)
+}
+
+func (e Evaluation) check(c *checker) {
+	c.between("evaluation.every", e.Every, 0, maxSteps)
+	c.between("evaluation.limit", e.Limit, 0, math.MaxInt32)
+	c.attempts("evaluation.attempts", e.Attempts)
+	c.attempts("evaluation.final_attempts", e.Final)
+	c.want(e.Every == 0 || len(e.Attempts) > 0, "evaluation.attempts", "[]", "at least one number of attempts, as evaluation.every is %d", e.Every)
+	evaluates := e.Every > 0 || len(e.Final) > 0
+	c.want(!evaluates || len(e.Sets) > 0, "evaluation.sets", "[]", "at least one set, as evaluation.every or evaluation.final_attempts asks for scores")
+	for i, set := range e.Sets {
+		c.want(set != "" && !slices.Contains(e.Sets[:i], set), fmt.Sprintf("evaluation.sets[%d]", i), set, "a set's name, each once")
+	}
+	c.between("evaluation.max_new_tokens", e.MaxNewTokens, 1, maxTokens)
+	c.atLeastZero("evaluation.temperature", e.Temperature)
+	c.between("evaluation.shard_size", e.ShardSize, 1, maxEpisodes)
+}
+
+func (a Architecture) check(c *checker) {
+	c.between("architecture.layers", a.Layers, 1, 1000)
+	c.between("architecture.heads", a.Heads, 1, 1024)
+	c.want(1 <= a.HiddenSize && (a.Heads < 1 || a.HiddenSize%(2*a.Heads) == 0), "architecture.hidden_size", a.HiddenSize,
+		"a multiple of 2 × architecture.heads (%d): each head has an even width", 2*a.Heads)
+	c.between("architecture.intermediate_size", a.IntermediateSize, 1, 1<<20)
+	c.want(1 <= a.KVHeads && a.KVHeads <= a.Heads && a.Heads%a.KVHeads == 0, "architecture.kv_heads", a.KVHeads,
+		"a divisor of architecture.heads (%d)", a.Heads)
+	c.between("architecture.max_positions", a.MaxPositions, 1, maxTokens)
+	c.positive("architecture.rope_theta", a.RopeTheta)
+}
+
+func (d TuningData) check(c *checker) {
+	c.want(d.Source != "", "data.source", d.Source, `"smudged" or a .jsonl file of dialogues`)
+	c.between("data.batch_size", d.BatchSize, 1, maxEpisodes)
+	c.between("data.max_attempts", d.MaxAttempts, 1, maxAttempts)
+	c.share("data.stubborn", d.Stubborn)
+}
+
+func (c *checker) between(path string, v, low, high int) {
+	c.want(low <= v && v <= high, path, v, "a whole number from %d to %d", low, high)
+}
+
+func (c *checker) share(path string, v float64) {
+	c.want(0 <= v && v <= 1, path, v, "from 0 to 1")
+}
+
+func (c *checker) positive(path string, v float64) {
+	c.want(v > 0 && !math.IsInf(v, 0), path, v, "a number above 0")
+}
+
+func (c *checker) atLeastZero(path string, v float64) {
+	c.want(v >= 0 && !math.IsInf(v, 0), path, v, "a number from 0 up")
+}
+
+func (c *checker) finite(path string, v float64) {
+	c.want(!math.IsNaN(v) && !math.IsInf(v, 0), path, v, "a finite number")
+}
+
+// attempts requires numbers of attempts in ascending order, each once.
+func (c *checker) attempts(path string, ks []int) {
+	for i, k := range ks {
+		c.want(1 <= k && k <= maxAttempts && (i == 0 || ks[i-1] < k), fmt.Sprintf("%s[%d]", path, i), k,
+			"from 1 to %d, in ascending order, each once", maxAttempts)
+	}
+}
