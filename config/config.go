@@ -1,0 +1,106 @@
+// Package config is what a process must know about its surroundings: addresses, queues, credentials, backend, logging.
+//
+// Values come from flags, then the environment (MULTIATTEMPT_ and the key in capitals), then a YAML file, then defaults.
+// They never influence what a run computes; that is spec.Run's.
+package config
+
+import (
+	"fmt"
+	"time"
+)
+
+// Config holds every process setting. Load is how to get one.
+type Config struct {
+	Temporal Temporal `mapstructure:"temporal"`
+	Store    Store    `mapstructure:"store"`
+	Queues   Queues   `mapstructure:"queues"`
+	Backend  Backend  `mapstructure:"backend"`
+	Worker   Worker   `mapstructure:"worker"`
+	Log      Log      `mapstructure:"log"`
+	// DataDir is where data sets and model folders are looked for by name; empty means the working directory.
+	DataDir string `mapstructure:"data_dir"`
+	// StateDir is where the embedded services keep their state, and say where they listen.
+	StateDir string `mapstructure:"state_dir"`
+	// CacheDir keeps what can be had again: downloads, weights fetched from the store, the XLA plugin.
+	CacheDir string `mapstructure:"cache_dir"`
+}
+
+// Temporal says how the Temporal frontend is reached.
+type Temporal struct {
+	Address   string      `mapstructure:"address"` // host:port; empty: the embedded services, or 127.0.0.1:7233
+	Namespace string      `mapstructure:"namespace"`
+	APIKey    Secret      `mapstructure:"api_key"`
+	TLS       TemporalTLS `mapstructure:"tls"`
+}
+
+// TemporalTLS encrypts the connection to Temporal; a client certificate authenticates this process (mTLS).
+type TemporalTLS struct {
+	Enabled    bool   `mapstructure:"enabled"` // implied by an API key or any file below
+	CAFile     string `mapstructure:"ca_file"` // PEM; empty means the system's authorities
+	CertFile   string `mapstructure:"cert_file"`
+	KeyFile    string `mapstructure:"key_file"`
+	ServerName string `mapstructure:"server_name"` // expected in the server's certificate; empty means the host of the address
+}
+
+// On reports whether the connection is encrypted.
+func (t Temporal) On() bool {
+	return t.TLS.Enabled || t.APIKey != "" || t.TLS.CAFile != "" || t.TLS.CertFile != ""
+}
+
+// Store says where artefacts are kept: an S3-compatible service.
+type Store struct {
+	Endpoint     string `mapstructure:"endpoint"` // host:port; empty: the embedded services
+	Bucket       string `mapstructure:"bucket"`
+	Region       string `mapstructure:"region"`
+	TLS          bool   `mapstructure:"tls"`
+	AccessKey    string `mapstructure:"access_key"`
+	SecretKey    Secret `mapstructure:"secret_key"`
+	SessionToken Secret `mapstructure:"session_token"`
+}
+
+// Queues names the Temporal task queues that a worker polls.
+type Queues struct {
+	Control string `mapstructure:"control"` // workflows and light activities
+	Rollout string `mapstructure:"rollout"` // sampling
+	Learner string `mapstructure:"learner"` // training: one activity at a time
+}
+
+// Backend says what computes.
+type Backend struct {
+	Choice    string `mapstructure:"choice"`     // auto, xla, xla:cuda or go
+	XLAPlugin string `mapstructure:"xla_plugin"` // absolute path of a PJRT plugin; empty means the cache directory's
+}
+
+// Worker limits one worker process.
+type Worker struct {
+	RolloutConcurrency int           `mapstructure:"rollout_concurrency"` // shards sampled at the same time
+	StopTimeout        time.Duration `mapstructure:"stop_timeout"`        // for activities to finish after a stop; longer than one checkpoint
+}
+
+// Log says what is written to standard error.
+type Log struct {
+	Level  string `mapstructure:"level"`  // debug, info, warn or error
+	Format string `mapstructure:"format"` // text or json
+}
+
+// Secret is text that prints as **redacted** in every format; Reveal is the only way to it.
+type Secret string
+
+const redacted = "**redacted**"
+
+// Reveal returns the secret itself, to be handed to the client that needs it.
+func (s Secret) Reveal() string { return string(s) }
+
+// Format writes the redaction for every verb.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(s.String())) }
+
+// String returns the redaction, or nothing when there is no secret.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return redacted
+}
+
+// MarshalText makes JSON, YAML and structured logs redact.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

@@ -1,0 +1,76 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// key is one setting: every way to give it, and its default.
+type key struct {
+	path     string // in the file, and of Config's mapstructure tags
+	fallback any
+	flag     string   // empty: none
+	env      []string // standard names, after our own
+	help     string
+}
+
+// keys lists every setting of Config.
+func keys() []key {
+	return []key{
+		{path: "temporal.address", fallback: "", flag: "temporal", env: []string{"TEMPORAL_ADDRESS"}, help: "Temporal frontend, host:port"},
+		{path: "temporal.namespace", fallback: "default", flag: "namespace", env: []string{"TEMPORAL_NAMESPACE"}, help: "Temporal namespace"},
+		{path: "temporal.api_key", fallback: "", env: []string{"TEMPORAL_API_KEY"}},
+		{path: "temporal.tls.enabled", fallback: false, env: []string{"TEMPORAL_TLS"}},
+		{path: "temporal.tls.ca_file", fallback: "", env: []string{"TEMPORAL_TLS_SERVER_CA_CERT_PATH"}},
+		{path: "temporal.tls.cert_file", fallback: "", env: []string{"TEMPORAL_TLS_CLIENT_CERT_PATH"}},
+		{path: "temporal.tls.key_file", fallback: "", env: []string{"TEMPORAL_TLS_CLIENT_KEY_PATH"}},
+		{path: "temporal.tls.server_name", fallback: "", env: []string{"TEMPORAL_TLS_SERVER_NAME"}},
+		{path: "store.endpoint", fallback: "", flag: "s3", help: "S3 service, host:port"},
+		{path: "store.bucket", fallback: "multiattempt", flag: "bucket", help: "S3 bucket"},
+		{path: "store.region", fallback: "us-east-1", env: []string{"AWS_REGION"}},
+		{path: "store.tls", fallback: false},
+		{path: "store.access_key", fallback: "", env: []string{"AWS_ACCESS_KEY_ID"}},
+		{path: "store.secret_key", fallback: "", env: []string{"AWS_SECRET_ACCESS_KEY"}},
+		{path: "store.session_token", fallback: "", env: []string{"AWS_SESSION_TOKEN"}},
+		{path: "queues.control", fallback: "multiattempt"},
+		{path: "queues.rollout", fallback: "multiattempt-rollout"},
+		{path: "queues.learner", fallback: "multiattempt-learner"},
+		{path: "backend.choice", fallback: "auto", flag: "backend", help: "what computes: auto, xla, xla:cuda or go"},
+		{path: "backend.xla_plugin", fallback: "", env: []string{"MULTIATTEMPT_XLA_PLUGIN"}},
+		{path: "worker.rollout_concurrency", fallback: 1},
+		{path: "worker.stop_timeout", fallback: time.Minute},
+		{path: "log.level", fallback: "warn", flag: "log-level", help: "what goes to standard error: debug, info, warn or error"},
+		{path: "log.format", fallback: "text"},
+		{path: "data_dir", fallback: "", flag: "data-dir", env: []string{"MULTIATTEMPT_DATA"}, help: "where data sets and model folders lie"},
+		{path: "state_dir", fallback: "data", flag: "state-dir", help: "where the embedded services keep their state"},
+		{path: "cache_dir", fallback: defaultCacheDir(), flag: "cache-dir", help: "where downloads and fetched weights are kept"},
+	}
+}
+
+// envNames returns the environment variables that set the key, ours first.
+func (k key) envNames() []string {
+	return append([]string{envPrefix + strings.ToUpper(strings.ReplaceAll(k.path, ".", "_"))}, k.env...)
+}
+
+// defaultCacheDir is the user's cache directory, or the temporary one where a service account has no home.
+func defaultCacheDir() string {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		dir = os.TempDir()
+	}
+	return filepath.Join(dir, "multiattempt")
+}
+
+// AddFlags registers the settings that have a flag. A flag that was not given changes nothing.
+func AddFlags(f *pflag.FlagSet) {
+	f.String("config", "", "YAML file with process settings (also $"+envFile+")")
+	for _, k := range keys() {
+		if k.flag != "" {
+			f.String(k.flag, "", k.help+" (also $"+k.envNames()[0]+")")
+		}
+	}
+}

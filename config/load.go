@@ -1,0 +1,154 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"github.com/spf13/viper"
+
+	"multiattempt/internal/spec"
+)
+
+const (
+	envPrefix = "MULTIATTEMPT_"
+	envFile   = "MULTIATTEMPT_CONFIG"
+	envTest   = "MULTIATTEMPT_TEST_" // variables of the test suite, which are no settings
+)
+
+// Load collects the settings. flags, which may be nil, are those that AddFlags registered. Unknown keys, in the file or
+// as a MULTIATTEMPT_ variable, and values out of range come back together as a *spec.InvalidError.
+func Load(flags *pflag.FlagSet) (Config, error) {
+	v := viper.New()
+	for _, k := range keys() {
+		v.SetDefault(k.path, k.fallback)
+		if err := v.BindEnv(append([]string{k.path}, k.envNames()...)...); err != nil {
+			return Config{}, err
+		}
+		if flags != nil && k.flag != "" && flags.Changed(k.flag) {
+			v.Set(k.path, flags.Lookup(k.flag).Value.String())
+		}
+	}
+	if err := readFile(v, flags); err != nil {
+		return Config{}, err
+	}
+	wrong := append(unknownKeys(v), unknownVariables(os.Environ())...)
+	if len(wrong) > 0 {
+		return Config{}, invalid(wrong)
+	}
+	var c Config
+	if err := v.UnmarshalExact(&c); err != nil {
+		return Config{}, fmt.Errorf("%w: configuration: %w", spec.ErrInvalid, err)
+	}
+	return c.absolute()
+}
+
+// readFile reads the file that --config or the environment names; there may be none.
+func readFile(v *viper.Viper, flags *pflag.FlagSet) error {
+	file := os.Getenv(envFile)
+	if flags != nil && flags.Changed("config") {
+		file = flags.Lookup("config").Value.String()
+	}
+	if file == "" {
+		return nil
+	}
+	v.SetConfigFile(file)
+	v.SetConfigType("yaml")
+	if err := v.ReadInConfig(); err != nil {
+		return fmt.Errorf("%w: configuration file %s: %w", spec.ErrInvalid, file, err)
+	}
+	return nil
+}
+
+func unknownKeys(v *viper.Viper) []spec.FieldError {
+	var wrong []spec.FieldError
+	for _, path := range slices.Sorted(slices.Values(v.AllKeys())) {
+		if !slices.ContainsFunc(keys(), func(k key) bool { return k.path == path }) {
+			wrong = append(wrong, spec.FieldError{Path: path, Allowed: "no such setting: correct or remove it"})
+		}
+	}
+	return wrong
+}
+
+// unknownVariables finds misspelt MULTIATTEMPT_ variables among NAME=value entries.
+func unknownVariables(environ []string) []spec.FieldError {
+	known := []string{envFile}
+	for _, k := range keys() {
+		known = append(known, k.envNames()...)
+	}
+	var wrong []spec.FieldError
+	for _, entry := range slices.Sorted(slices.Values(environ)) {
+		name, _, _ := strings.Cut(entry, "=")
+		if strings.HasPrefix(name, envPrefix) && !strings.HasPrefix(name, envTest) && !slices.Contains(known, name) {
+			wrong = append(wrong, spec.FieldError{Path: "$" + name, Allowed: "no such setting: correct or unset it"})
+		}
+	}
+	return wrong
+}
+
+// absolute validates the settings and makes their directories independent of the working directory.
+func (c Config) absolute() (Config, error) {
+	if err := c.Validate(); err != nil {
+		return Config{}, err
+	}
+	for _, dir := range []*string{&c.DataDir, &c.StateDir, &c.CacheDir} {
+		abs, err := filepath.Abs(*dir)
+		if err != nil {
+			return Config{}, err
+		}
+		*dir = abs
+	}
+	return c, nil
+}
+
+// Validate checks every setting and returns all that is wrong as one *spec.InvalidError.
+func (c Config) Validate() error {
+	var wrong []spec.FieldError
+	want := func(ok bool, path string, value any, allowed string) {
+		if !ok {
+			wrong = append(wrong, spec.FieldError{Path: path, Value: value, Allowed: allowed})
+		}
+	}
+	want(c.Temporal.Address == "" || isHostPort(c.Temporal.Address), "temporal.address", c.Temporal.Address, "host:port")
+	want(c.Temporal.Namespace != "", "temporal.namespace", c.Temporal.Namespace, "a namespace's name")
+	want((c.Temporal.TLS.CertFile == "") == (c.Temporal.TLS.KeyFile == ""), "temporal.tls.cert_file", c.Temporal.TLS.CertFile,
+		"together with temporal.tls.key_file, or neither")
+	want(c.Store.Endpoint == "" || isHostPort(c.Store.Endpoint), "store.endpoint", c.Store.Endpoint, "host:port, without http://")
+	want(c.Store.Bucket != "", "store.bucket", c.Store.Bucket, "a bucket's name")
+	want(c.Store.AccessKey == "" || c.Store.SecretKey != "", "store.secret_key", nil, "must be given with store.access_key")
+	queues := []string{c.Queues.Control, c.Queues.Rollout, c.Queues.Learner}
+	for i, name := range []string{"control", "rollout", "learner"} {
+		want(queues[i] != "" && !slices.Contains(queues[:i], queues[i]), "queues."+name, queues[i], "a name of its own")
+	}
+	want(slices.Contains([]string{"auto", "xla", "xla:cuda", "go"}, c.Backend.Choice), "backend.choice", c.Backend.Choice,
+		"one of auto, xla, xla:cuda, go")
+	want(c.Backend.XLAPlugin == "" || filepath.IsAbs(c.Backend.XLAPlugin), "backend.xla_plugin", c.Backend.XLAPlugin, "an absolute path")
+	want(1 <= c.Worker.RolloutConcurrency && c.Worker.RolloutConcurrency <= 64, "worker.rollout_concurrency", c.Worker.RolloutConcurrency, "from 1 to 64")
+	want(time.Second <= c.Worker.StopTimeout && c.Worker.StopTimeout <= 24*time.Hour, "worker.stop_timeout", c.Worker.StopTimeout, "from 1s to 24h")
+	want(slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level", c.Log.Level, "one of debug, info, warn, error")
+	want(slices.Contains([]string{"text", "json"}, c.Log.Format), "log.format", c.Log.Format, "one of text, json")
+	want(c.StateDir != "", "state_dir", c.StateDir, "a directory")
+	want(c.CacheDir != "", "cache_dir", c.CacheDir, "a directory")
+	if len(wrong) == 0 {
+		return nil
+	}
+	return invalid(wrong)
+}
+
+func invalid(wrong []spec.FieldError) error {
+	return &spec.InvalidError{What: "configuration", Fields: wrong}
+}
+
+func isHostPort(s string) bool {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil || host == "" || strings.ContainsAny(host, "/@") {
+		return false
+	}
+	_, err = net.LookupPort("tcp", port)
+	return err == nil
+}
