@@ -1,0 +1,176 @@
+// Package engine is the GoMLX side of the product: it samples from language models and trains them, on XLA or in pure Go.
+//
+// A Backend is one device with its compiled programs; a Model is a Hugging Face folder in memory; NewSampler draws
+// dialogues from a Model. Graphs come from internal/nn.
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/gobackend"
+)
+
+// Choices of a backend.
+const (
+	Auto    = "auto"     // XLA on the CPU when its plugin is installed, else pure Go
+	XLA     = "xla"      // XLA on the CPU; an error when the plugin is missing
+	XLACUDA = "xla:cuda" // XLA on an NVIDIA GPU, with a plugin found by go-xla's search path
+	PureGo  = "go"       // always there, several times slower
+)
+
+// PluginVariable names the environment variable with the absolute path of an XLA CPU plugin (a PJRT shared library).
+const PluginVariable = "MULTIATTEMPT_XLA_PLUGIN"
+
+// GetXLA is the line that says how to get the fast backend.
+const GetXLA = "for a backend 5 to 8 times faster run tools/xla/install.sh (needs pip), or set " + PluginVariable + " to a PJRT CPU plugin"
+
+var (
+	// ErrBackend: the wanted backend cannot be had on this machine.
+	ErrBackend = errors.New("backend is not available")
+	// errNoXLA: this binary was built without XLA.
+	errNoXLA = errors.New("this binary has no XLA (it was built without cgo, or not for linux/amd64)")
+)
+
+// Backend is one device and the programs compiled for it. It may be shared by goroutines.
+type Backend struct {
+	compute compute.Backend
+	name    string
+	plugin  string // path, empty for pure Go
+	note    string
+
+	mu       sync.Mutex
+	programs map[string]*program
+}
+
+// Open returns the backend for a choice: Auto (also ""), XLA, XLACUDA or PureGo. It never downloads anything.
+func Open(choice string) (*Backend, error) {
+	switch choice {
+	case "", Auto:
+		b, err := openXLA()
+		if err == nil {
+			return b, nil
+		}
+		if os.Getenv(PluginVariable) != "" {
+			return nil, err // somebody asked for that very plugin
+		}
+		b, goErr := openGo()
+		if goErr != nil {
+			return nil, goErr
+		}
+		b.note = GetXLA
+		return b, nil
+	case XLA:
+		return openXLA()
+	case XLACUDA:
+		b, err := newXLA("cuda")
+		if err != nil {
+			return nil, fmt.Errorf("%w: xla:cuda: %w (install go-xla's CUDA plugin and NVIDIA's driver)", ErrBackend, err)
+		}
+		return &Backend{compute: b, name: XLACUDA, programs: map[string]*program{}}, nil
+	case PureGo:
+		return openGo()
+	}
+	return nil, fmt.Errorf("%w: %q is unknown; choose one of %s", ErrBackend, choice, strings.Join([]string{Auto, XLA, XLACUDA, PureGo}, ", "))
+}
+
+// openXLA opens the XLA CPU plugin found on this machine.
+func openXLA() (*Backend, error) {
+	path, err := findPlugin()
+	if err != nil {
+		return nil, err
+	}
+	b, err := newXLA(path + ",shared_buffers")
+	if err != nil {
+		return nil, fmt.Errorf("%w: XLA plugin %s: %w; run tools/xla/install.sh again, or choose the backend %q", ErrBackend, path, err, PureGo)
+	}
+	return &Backend{compute: b, name: XLA, plugin: path, programs: map[string]*program{}}, nil
+}
+
+// openGo opens GoMLX's own backend, without a limit to its workers: a limited pool can deadlock on machines with few
+// cores. The limit is lifted on the pool itself, because the option "parallelism=-1" prints a line on standard output.
+func openGo() (*Backend, error) {
+	b, err := gobackend.New("")
+	if err != nil {
+		return nil, fmt.Errorf("%w: pure Go: %w", ErrBackend, err)
+	}
+	field := reflect.ValueOf(b).Elem().FieldByName("Workers")
+	pool, ok := field.Interface().(interface{ SetMaxParallelism(int) })
+	if !ok {
+		return nil, fmt.Errorf("%w: pure Go: GoMLX's worker pool has no SetMaxParallelism; this version of GoMLX is not supported", ErrBackend)
+	}
+	pool.SetMaxParallelism(-1)
+	return &Backend{compute: b, name: PureGo, programs: map[string]*program{}}, nil
+}
+
+// PluginPath is where tools/xla/install.sh puts the plugin for the current user.
+func PluginPath() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find the user's cache directory: %w", err)
+	}
+	return filepath.Join(cache, "multiattempt", "xla", "pjrt_c_api_cpu_plugin.so"), nil
+}
+
+// findPlugin returns the absolute path of the XLA CPU plugin: PluginVariable if set, else PluginPath. Only absolute
+// paths reach go-xla: a bare name makes it download one.
+func findPlugin() (string, error) {
+	path := os.Getenv(PluginVariable)
+	if path == "" {
+		var err error
+		if path, err = PluginPath(); err != nil {
+			return "", fmt.Errorf("%w: %w", ErrBackend, err)
+		}
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("%w: plugin path: %w", ErrBackend, err)
+	}
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return "", fmt.Errorf("%w: no XLA plugin at %s; %s", ErrBackend, path, GetXLA)
+	}
+	return path, nil
+}
+
+// Name is the choice that gives this backend again: XLA, XLACUDA or PureGo.
+func (b *Backend) Name() string { return b.name }
+
+// Note says how to get a faster backend; empty when there is nothing to say.
+func (b *Backend) Note() string { return b.note }
+
+// Describe is one line for people: device, plugin, processors.
+func (b *Backend) Describe() string {
+	var s string
+	switch b.name {
+	case PureGo:
+		s = fmt.Sprintf("pure Go on %d processors", runtime.GOMAXPROCS(0))
+	case XLA:
+		s = fmt.Sprintf("XLA on %d processors, plugin %s", runtime.NumCPU(), b.plugin)
+	default:
+		s = "XLA, " + b.compute.Description()
+	}
+	if b.note != "" {
+		s += " (" + b.note + ")"
+	}
+	return s
+}
+
+// Close frees the device. Samplers and trainers of this backend must be closed before.
+func (b *Backend) Close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, key := range slices.Sorted(maps.Keys(b.programs)) {
+		b.programs[key].graph.Finalize()
+	}
+	b.programs = nil
+	b.compute.Finalize()
+}

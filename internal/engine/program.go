@@ -1,0 +1,96 @@
+package engine
+
+import (
+	"fmt"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	"github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/support/exceptions"
+)
+
+// program is a compiled graph. It may run in several goroutines at once.
+type program struct {
+	graph *graph.Graph
+}
+
+// program returns the program for a key, which it compiles when it is asked for the first time. The key must determine
+// the graph. build makes the graph's parameters, in the order in which run gets them, and returns its outputs.
+func (b *Backend) program(key string, build func(g *graph.Graph) []*graph.Node) (*program, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if p, ok := b.programs[key]; ok {
+		return p, nil
+	}
+	g := graph.NewGraph(b.compute, key)
+	err := exceptions.TryCatch[error](func() { g.Compile(build(g)...) })
+	if err != nil {
+		return nil, fmt.Errorf("compile %s: %w", key, err)
+	}
+	p := &program{graph: g}
+	b.programs[key] = p
+	return p, nil
+}
+
+// run executes the program. Inputs stay the caller's; outputs are new and the caller's.
+func (p *program) run(inputs []compute.Buffer) ([]compute.Buffer, error) {
+	return p.graph.Executable().Execute(inputs, make([]bool, len(inputs)), 0)
+}
+
+// upload copies an array to the device.
+func upload[T float32 | int32](b *Backend, flat []T, dims ...int) (compute.Buffer, error) {
+	return b.compute.BufferFromFlatData(0, flat, shapes.Make(dtypes.FromGenericsType[T](), dims...))
+}
+
+// free gives device memory back. Freeing cannot fail for buffers that are in use by nobody, so errors are of no use.
+func free(buffers ...compute.Buffer) {
+	for _, b := range buffers {
+		if b != nil {
+			_ = b.Finalize()
+		}
+	}
+}
+
+// array is a small input that the host rewrites before each run: in place where the device shares the host's memory.
+type array[T float32 | int32] struct {
+	backend *Backend
+	dims    []int
+	flat    []T
+	buffer  compute.Buffer
+	shared  bool
+}
+
+// newArray makes an array of zeros.
+func newArray[T float32 | int32](b *Backend, dims ...int) (*array[T], error) {
+	shape := shapes.Make(dtypes.FromGenericsType[T](), dims...)
+	a := &array[T]{backend: b, dims: dims, shared: b.compute.HasSharedBuffers()}
+	if !a.shared {
+		a.flat = make([]T, shape.Size())
+		return a, nil
+	}
+	buffer, flat, err := b.compute.NewSharedBuffer(0, shape)
+	if err != nil {
+		return nil, err
+	}
+	a.buffer, a.flat = buffer, flat.([]T)
+	clear(a.flat)
+	return a, nil
+}
+
+// input is the array's buffer with the present contents of flat.
+func (a *array[T]) input() (compute.Buffer, error) {
+	if a.shared {
+		return a.buffer, nil
+	}
+	free(a.buffer)
+	var err error
+	a.buffer, err = upload(a.backend, a.flat, a.dims...)
+	return a.buffer, err
+}
+
+func (a *array[T]) free() {
+	if a != nil {
+		free(a.buffer)
+	}
+}
