@@ -5,8 +5,9 @@ package dataset
 type Problem struct {
 	ID       string `json:"id"` // unique within its set
 	Question string `json:"question"`
-	Answer   string `json:"answer"` // gold answer, without a box
-	Level    int    `json:"level,omitempty"`
+	Answer   string `json:"answer"`          // gold answer, without a box
+	Unit     string `json:"unit,omitempty"`  // the unit that the answer is asked in, for people; not compared
+	Level    int    `json:"level,omitempty"` // difficulty; 0: unknown
 	// Choices is the number of equally likely answers that the question leaves open: a reader who is told nothing more
 	// is right once in Choices. 0 and 1 both mean that the question determines its answer.
 	Choices int `json:"choices,omitempty"`
