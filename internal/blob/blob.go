@@ -107,14 +107,15 @@ type PutOptions struct {
 type Store interface {
 	// Put stores exactly size bytes of body under key: all of them or nothing becomes visible, and a reader never sees a
 	// mixture of two writes. A body that is shorter or longer than size is an error. The digest of the bytes is
-	// recorded with the object. body is read from its start again when a write must be repeated.
+	// recorded with the object. body is read from its start, and again from there when a write must be repeated.
+	// IfMatch for an object that is gone is ErrConflict, too.
 	Put(ctx context.Context, key string, body io.ReadSeeker, size int64, opts PutOptions) (Info, error)
 	// Get opens the object for reading; Info belongs to the very bytes being read. ErrNotFound when there is none.
 	Get(ctx context.Context, key string) (io.ReadCloser, Info, error)
 	// Stat returns the object's description. ErrNotFound when there is none.
 	Stat(ctx context.Context, key string) (Info, error)
 	// List calls yield for each object whose key starts with prefix, in ascending order of keys, until yield returns
-	// an error, which List returns.
+	// an error, which List returns. prefix may end within a segment. The digests stay zero: a listing opens no object.
 	List(ctx context.Context, prefix string, yield func(Info) error) error
 	// Delete removes the object. Deleting what does not exist is no error.
 	Delete(ctx context.Context, key string) error

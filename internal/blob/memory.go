@@ -124,7 +124,9 @@ func (m *memory) List(ctx context.Context, prefix string, yield func(Info) error
 		if !strings.HasPrefix(key, prefix) {
 			break
 		}
-		found = append(found, m.objects[key].info)
+		info := m.objects[key].info
+		info.SHA256 = Digest{}
+		found = append(found, info)
 	}
 	m.mu.RUnlock()
 	for _, info := range found {
