@@ -22,7 +22,8 @@ type Stack struct {
 	Stop            func() error // after workers stopped and clients closed
 }
 
-// StackStarter starts the services of one machine.
+// StackStarter starts the services of one machine. The embedded S3 store moves the working directory of the process into
+// the data directory for ever: whoever calls it makes all relative paths absolute beforehand.
 type StackStarter func(ctx context.Context, o StackOptions) (*Stack, error)
 
 // startStack is nil in a build without embedded services.
