@@ -67,8 +67,7 @@ type Queues struct {
 
 // Backend says what computes.
 type Backend struct {
-	Choice    string `mapstructure:"choice"`     // auto, xla, xla:cuda or go
-	XLAPlugin string `mapstructure:"xla_plugin"` // absolute path of a PJRT plugin; empty means the cache directory's
+	Choice string `mapstructure:"choice"` // auto, xla, xla:cuda or go
 }
 
 // Worker limits one worker process.

@@ -61,7 +61,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		Store: config.Store{Endpoint: "[::1]:9000", Bucket: "runs", Region: "eu-west-1", TLS: true, AccessKey: "ak",
 			SecretKey: "secret-that-must-not-show", SessionToken: "token-that-must-not-show"},
 		Queues:   config.Queues{Control: "a", Rollout: "b", Learner: "c"},
-		Backend:  config.Backend{Choice: "xla", XLAPlugin: "/opt/plugin.so"},
+		Backend:  config.Backend{Choice: "xla"},
 		Worker:   config.Worker{RolloutConcurrency: 4, StopTimeout: 5 * time.Minute},
 		Log:      config.Log{Level: "debug", Format: "json"},
 		DataDir:  "/data",
@@ -97,12 +97,12 @@ func TestDirectoriesAreAbsolute(t *testing.T) {
 }
 
 func TestMisspeltVariablesAreNamed(t *testing.T) {
-	t.Setenv("MULTIATTEMPT_TEMPORAL_ADRESS", "x:1")
+	t.Setenv("MULTIATTEMPT_TEMPORAL_ADDR", "x:1")
 	t.Setenv("MULTIATTEMPT_BUCKET", "b")
 	t.Setenv("MULTIATTEMPT_TEST_ANYTHING", "is left alone")
 	_, err := load(t)
 	require.ErrorIs(t, err, spec.ErrInvalid)
-	require.ErrorContains(t, err, "$MULTIATTEMPT_TEMPORAL_ADRESS")
+	require.ErrorContains(t, err, "$MULTIATTEMPT_TEMPORAL_ADDR")
 	require.ErrorContains(t, err, "$MULTIATTEMPT_BUCKET")
 	require.ErrorContains(t, err, "2 wrong settings")
 }

@@ -40,7 +40,6 @@ func keys() []key {
 		{path: "queues.rollout", fallback: "multiattempt-rollout"},
 		{path: "queues.learner", fallback: "multiattempt-learner"},
 		{path: "backend.choice", fallback: "auto", flag: "backend", help: "what computes: auto, xla, xla:cuda or go"},
-		{path: "backend.xla_plugin", fallback: "", env: []string{"MULTIATTEMPT_XLA_PLUGIN"}},
 		{path: "worker.rollout_concurrency", fallback: 1},
 		{path: "worker.stop_timeout", fallback: time.Minute},
 		{path: "log.level", fallback: "warn", flag: "log-level", help: "what goes to standard error: debug, info, warn or error"},

@@ -18,7 +18,8 @@ import (
 const (
 	envPrefix = "MULTIATTEMPT_"
 	envFile   = "MULTIATTEMPT_CONFIG"
-	envTest   = "MULTIATTEMPT_TEST_" // variables of the test suite, which are no settings
+	envTest   = "MULTIATTEMPT_TEST_"      // variables of the test suite, which are no settings
+	envPlugin = "MULTIATTEMPT_XLA_PLUGIN" // read by the engine: the path of a PJRT plugin
 )
 
 // Load collects the settings. flags, which may be nil, are those that AddFlags registered. Unknown keys, in the file or
@@ -77,7 +78,7 @@ func unknownKeys(v *viper.Viper) []spec.FieldError {
 
 // unknownVariables finds misspelt MULTIATTEMPT_ variables among NAME=value entries.
 func unknownVariables(environ []string) []spec.FieldError {
-	known := []string{envFile}
+	known := []string{envFile, envPlugin}
 	for _, k := range keys() {
 		known = append(known, k.envNames()...)
 	}
@@ -127,7 +128,6 @@ func (c Config) Validate() error {
 	}
 	want(slices.Contains([]string{"auto", "xla", "xla:cuda", "go"}, c.Backend.Choice), "backend.choice", c.Backend.Choice,
 		"one of auto, xla, xla:cuda, go")
-	want(c.Backend.XLAPlugin == "" || filepath.IsAbs(c.Backend.XLAPlugin), "backend.xla_plugin", c.Backend.XLAPlugin, "an absolute path")
 	want(1 <= c.Worker.RolloutConcurrency && c.Worker.RolloutConcurrency <= 64, "worker.rollout_concurrency", c.Worker.RolloutConcurrency, "from 1 to 64")
 	want(time.Second <= c.Worker.StopTimeout && c.Worker.StopTimeout <= 24*time.Hour, "worker.stop_timeout", c.Worker.StopTimeout, "from 1s to 24h")
 	want(slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level", c.Log.Level, "one of debug, info, warn, error")

@@ -1,0 +1,99 @@
+# make quickstart   train, evaluate and compare on this machine (SEED=1 KEEP=1 SMALL=1 FRESH=1)
+# make test         everything that must hold before a change is kept; CI calls exactly this
+#
+# The other targets: build check bench bench-grade golden quickstart-base smollm2 test-full clean
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+# GoMLX's own backend uses SIMD instructions where Go offers them.
+ifeq ($(shell go env GOARCH),amd64)
+export GOEXPERIMENT := simd
+endif
+
+TOOLS := .cache/bin
+GOLANGCI := $(TOOLS)/golangci-lint-v2.12.2
+WORKFLOWCHECK := $(TOOLS)/workflowcheck-v0.6.0
+LDFLAGS := -s -w
+SEED ?= 1
+
+.PHONY: help
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -4
+
+# ---- binaries
+
+.PHONY: build
+build: bin/multiattempt bin/multiattempt-lite
+
+.PHONY: bin/multiattempt bin/multiattempt-lite
+bin/multiattempt:
+	cd standalone && go build -trimpath -ldflags '$(LDFLAGS)' -o ../bin/multiattempt .
+bin/multiattempt-lite:
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/multiattempt-lite ./cmd/multiattempt
+
+# The fast backend, for the current user; without it everything runs in pure Go.
+.PHONY: xla
+xla:
+	@tools/xla/install.sh
+
+# ---- runs
+
+.PHONY: quickstart
+quickstart: bin/multiattempt xla
+	bin/multiattempt quickstart --seed $(SEED) $(if $(KEEP),--keep) $(if $(SMALL),--small) $(if $(FRESH),--fresh)
+
+# Rebuilds the quickstart's base model and keeps it in the source tree.
+.PHONY: quickstart-base
+quickstart-base: bin/multiattempt xla
+	bin/multiattempt finetune --preset quickstart-base --state-dir out/quickstart-base --out presets/models/smudged-base
+
+# SmolLM2-135M-Instruct as a Hugging Face folder, for --preset gsm8k-smollm2.
+.PHONY: smollm2
+smollm2: bin/multiattempt-lite
+	tools/smollm2/fetch.sh bin/multiattempt-lite
+
+# ---- checks
+
+.PHONY: test
+test: check xla
+	go test ./...
+	cd standalone && go test ./...
+
+.PHONY: check
+check: $(GOLANGCI) $(WORKFLOWCHECK)
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt -w $$unformatted"; exit 1; }
+	go vet ./...
+	cd standalone && go vet ./...
+	$(GOLANGCI) run
+	cd standalone && ../$(GOLANGCI) run --config ../.golangci.yml
+	$(WORKFLOWCHECK) ./workflows/...
+
+# Also what takes long: real weights, and the quickstart's figures on three seeds.
+.PHONY: test-full
+test-full: test build smollm2
+	go test -tags full -timeout 60m ./...
+	cd standalone && go test -tags full -timeout 120m ./...
+
+# Rewrites the expected outputs that tests compare with; review the difference.
+.PHONY: golden
+golden:
+	go test $$(git grep -l 'flag.Bool("update"' -- '*_test.go' | xargs -n 1 dirname | sort -u | sed 's|^|./|') -update
+
+.PHONY: bench bench-grade
+bench: bench-grade
+bench-grade:
+	bench/grade/run.sh
+
+$(GOLANGCI):
+	GOEXPERIMENT= GOBIN=$(CURDIR)/$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
+	mv $(TOOLS)/golangci-lint $@
+$(WORKFLOWCHECK):
+	GOEXPERIMENT= GOBIN=$(CURDIR)/$(TOOLS) go install go.temporal.io/sdk/contrib/tools/workflowcheck@v0.6.0
+	mv $(TOOLS)/workflowcheck $@
+
+.PHONY: clean
+clean:
+	rm -rf bin .cache
