@@ -13,7 +13,6 @@ import (
 type Config struct {
 	Temporal Temporal `mapstructure:"temporal"`
 	Store    Store    `mapstructure:"store"`
-	Queues   Queues   `mapstructure:"queues"`
 	Backend  Backend  `mapstructure:"backend"`
 	Worker   Worker   `mapstructure:"worker"`
 	Log      Log      `mapstructure:"log"`
@@ -29,6 +28,7 @@ type Config struct {
 type Temporal struct {
 	Address   string      `mapstructure:"address"` // host:port; empty: the embedded services, or 127.0.0.1:7233
 	Namespace string      `mapstructure:"namespace"`
+	Queue     string      `mapstructure:"queue"` // task queue of workflows; those of sampling and training derive from it
 	APIKey    Secret      `mapstructure:"api_key"`
 	TLS       TemporalTLS `mapstructure:"tls"`
 }
@@ -49,20 +49,12 @@ func (t Temporal) On() bool {
 
 // Store says where artefacts are kept: an S3-compatible service.
 type Store struct {
-	Endpoint     string `mapstructure:"endpoint"` // host:port; empty: the embedded services
-	Bucket       string `mapstructure:"bucket"`
-	Region       string `mapstructure:"region"`
-	TLS          bool   `mapstructure:"tls"`
-	AccessKey    string `mapstructure:"access_key"`
-	SecretKey    Secret `mapstructure:"secret_key"`
-	SessionToken Secret `mapstructure:"session_token"`
-}
-
-// Queues names the Temporal task queues that a worker polls.
-type Queues struct {
-	Control string `mapstructure:"control"` // workflows and light activities
-	Rollout string `mapstructure:"rollout"` // sampling
-	Learner string `mapstructure:"learner"` // training: one activity at a time
+	Endpoint  string `mapstructure:"endpoint"` // host:port; empty: the embedded services
+	Bucket    string `mapstructure:"bucket"`
+	Region    string `mapstructure:"region"`
+	TLS       bool   `mapstructure:"tls"`
+	AccessKey string `mapstructure:"access_key"` // empty, with SecretKey: the usual AWS variables, files and instance roles
+	SecretKey Secret `mapstructure:"secret_key"`
 }
 
 // Backend says what computes.

@@ -56,11 +56,10 @@ func TestEveryKeyIsRead(t *testing.T) {
 	c, err := load(t, "--config", "testdata/everything.good.yaml")
 	require.NoError(t, err)
 	require.Equal(t, config.Config{
-		Temporal: config.Temporal{Address: "temporal.example:7233", Namespace: "research", APIKey: "key-that-must-not-show",
+		Temporal: config.Temporal{Address: "temporal.example:7233", Namespace: "research", Queue: "q", APIKey: "key-that-must-not-show",
 			TLS: config.TemporalTLS{Enabled: true, CAFile: "ca.pem", CertFile: "cert.pem", KeyFile: "key.pem", ServerName: "temporal"}},
 		Store: config.Store{Endpoint: "[::1]:9000", Bucket: "runs", Region: "eu-west-1", TLS: true, AccessKey: "ak",
-			SecretKey: "secret-that-must-not-show", SessionToken: "token-that-must-not-show"},
-		Queues:   config.Queues{Control: "a", Rollout: "b", Learner: "c"},
+			SecretKey: "secret-that-must-not-show"},
 		Backend:  config.Backend{Choice: "xla"},
 		Worker:   config.Worker{RolloutConcurrency: 4, StopTimeout: 5 * time.Minute},
 		Log:      config.Log{Level: "debug", Format: "json"},
@@ -85,7 +84,7 @@ func TestFlagsBeatEnvironmentBeatsFileBeatsDefaults(t *testing.T) {
 	require.Equal(t, "standard name", c.Temporal.APIKey.Reveal())
 	require.Equal(t, "ours goes first", c.Store.Region)
 	require.Equal(t, 3, c.Worker.RolloutConcurrency)
-	require.Equal(t, "c", c.Queues.Learner, "from the file")
+	require.Equal(t, "q", c.Temporal.Queue, "from the file")
 }
 
 func TestDirectoriesAreAbsolute(t *testing.T) {

@@ -122,10 +122,7 @@ func (c Config) Validate() error {
 	want(c.Store.Endpoint == "" || isHostPort(c.Store.Endpoint), "store.endpoint", c.Store.Endpoint, "host:port, without http://")
 	want(c.Store.Bucket != "", "store.bucket", c.Store.Bucket, "a bucket's name")
 	want(c.Store.AccessKey == "" || c.Store.SecretKey != "", "store.secret_key", nil, "must be given with store.access_key")
-	queues := []string{c.Queues.Control, c.Queues.Rollout, c.Queues.Learner}
-	for i, name := range []string{"control", "rollout", "learner"} {
-		want(queues[i] != "" && !slices.Contains(queues[:i], queues[i]), "queues."+name, queues[i], "a name of its own")
-	}
+	want(c.Temporal.Queue != "", "temporal.queue", c.Temporal.Queue, "a task queue's name")
 	want(slices.Contains([]string{"auto", "xla", "xla:cuda", "go"}, c.Backend.Choice), "backend.choice", c.Backend.Choice,
 		"one of auto, xla, xla:cuda, go")
 	want(1 <= c.Worker.RolloutConcurrency && c.Worker.RolloutConcurrency <= 64, "worker.rollout_concurrency", c.Worker.RolloutConcurrency, "from 1 to 64")
