@@ -27,6 +27,11 @@ var sets = map[string]named{
 	"math":          {repository: "EleutherAI/hendrycks_math", train: "train", test: "test", mapping: usual},
 }
 
+// aliases are other names in use for sets.
+var aliases = map[string]string{
+	"aime2024": "aime24", "amc2023": "amc23", "math-500": "math500", "minerva": "minerva_math", "minerva-math": "minerva_math",
+}
+
 // MathHard names the training problems of the paper: MATH's training and test problems of level 3 to 5, those of
 // MATH-500 left out; about 8,500.
 const MathHard = "math-3to5"

@@ -36,6 +36,9 @@ func Open(ctx context.Context, name string, o Options) (*Set, error) {
 	if o.Split != Train && o.Split != Test {
 		return nil, fmt.Errorf("open data set %s: split %q is neither %q nor %q", name, o.Split, Train, Test)
 	}
+	if canonical, ok := aliases[name]; ok {
+		name = canonical
+	}
 	switch {
 	case name == Smudged && o.Split == Train:
 		return &Set{Name: name, endless: SmudgedTrain}, nil

@@ -157,6 +157,13 @@ func TestOpenNamedPrefersTheSplitOfTheDataFolder(t *testing.T) {
 	require.Equal(t, "any", open(t, "gsm8k", dataset.Options{DataDir: dir, Split: dataset.Test}).Problems()[0].Question)
 }
 
+func TestOpenKnowsOtherNames(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "aime24.jsonl"), `{"problem":"P","answer":"025"}`)
+	set := open(t, "aime2024", dataset.Options{DataDir: dir})
+	require.Equal(t, "aime24", set.Name)
+}
+
 func TestOpenMathHardLeavesOutMATH500(t *testing.T) {
 	dir := t.TempDir()
 	problem := func(q, level string) string {
