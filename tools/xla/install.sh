@@ -24,7 +24,7 @@ if is_right "$target"; then
 	exit 0
 fi
 command -v python3 >/dev/null || fall_back "python3 is missing"
-mkdir -p "$(dirname "$target")" || fall_back "cannot write to $(dirname "$target")"
+mkdir -p "$(dirname "$target")" 2>/dev/null || fall_back "cannot write to $(dirname "$target")"
 
 work=$(mktemp -d "$(dirname "$target")/.install.XXXXXX")
 trap 'rm -rf "$work"' EXIT

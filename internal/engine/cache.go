@@ -1,0 +1,228 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	"github.com/gomlx/gomlx/core/graph"
+)
+
+// cache holds keys and values of a running batch: for each layer two arrays [B, KVHeads, S, HeadDim], position p of row
+// b at [b, :, p, :].
+type cache interface {
+	// memory returns keys and values of each layer, in turn, with room for at least `used` positions, and S. When
+	// nothing is used S is 0 and there are no buffers.
+	memory(used int) ([]compute.Buffer, int, error)
+	// add appends the first count[b] of the chunk's positions to row b, at start[b]. fresh is
+	// [2·layers, B, KVHeads, C, HeadDim].
+	add(fresh compute.Buffer, chunk int, start, count []int32) error
+	// keep makes the batch smaller: row i was row from[i]; what rows after the first `taken` hold does not matter.
+	// It returns false, and changes nothing, where this is not worth it.
+	keep(from []int, taken int) (bool, error)
+	free()
+}
+
+// newCache makes an empty cache. Where the device shares the host's memory the cache grows and shrinks in place: a step
+// only reads it, and the few new numbers are copied by the host, which is many times cheaper than a step that returns
+// the whole cache. Elsewhere it stays on the device at its full size.
+func newCache(b *Backend, m modelShape, batch, maxLength int) (cache, error) {
+	if b.compute.HasSharedBuffers() {
+		return &hostCache{backend: b, model: m, batch: batch}, nil
+	}
+	return newDeviceCache(b, m, batch, cacheSize(maxLength))
+}
+
+// cacheBytes is the memory of keys and values.
+func (m modelShape) cacheBytes(batch, size int) int {
+	return 4 * 2 * m.Layers * batch * m.KVHeads * size * m.HeadDim
+}
+
+// cacheSize rounds a number of positions up to one that graphs are compiled for: multiples of 32 up to 128, then of a
+// quarter of the next power of two, so that at most a quarter is empty.
+func cacheSize(n int) int {
+	step := 32
+	for 4*step < n {
+		step *= 2
+	}
+	return (n + step - 1) / step * step
+}
+
+// batchSize rounds a number of rows up to one that graphs are compiled for: powers of two.
+func batchSize(n int) int {
+	size := 1
+	for size < n {
+		size *= 2
+	}
+	return size
+}
+
+// hostCache lives in memory that host and device share.
+type hostCache struct {
+	backend *Backend
+	model   modelShape
+	batch   int // B
+	size    int // S; grows with the longest row
+	buffers []compute.Buffer
+	flat    [][]float32 // of each buffer
+	fresh   []float32   // reused
+}
+
+func (c *hostCache) memory(used int) ([]compute.Buffer, int, error) {
+	if used == 0 {
+		return nil, 0, nil
+	}
+	return c.buffers, c.size, nil
+}
+
+func (c *hostCache) add(fresh compute.Buffer, chunk int, start, count []int32) error {
+	longest := 0
+	for b := range start {
+		longest = max(longest, int(start[b]+count[b]))
+	}
+	if longest > c.size {
+		all := make([]int, c.batch)
+		for i := range all {
+			all[i] = i
+		}
+		if err := c.resize(all, c.batch, cacheSize(longest)); err != nil {
+			return err
+		}
+	}
+	heads, dim := c.model.KVHeads, c.model.HeadDim
+	each := c.batch * heads * chunk * dim // numbers of one layer's keys
+	c.fresh = slices.Grow(c.fresh[:0], len(c.flat)*each)[:len(c.flat)*each]
+	if err := fresh.ToFlatData(c.fresh); err != nil {
+		return fmt.Errorf("read new keys and values: %w", err)
+	}
+	for l, flat := range c.flat {
+		part := c.fresh[l*each:]
+		for b := range c.batch {
+			n := int(count[b]) * dim
+			for h := range heads {
+				copy(flat[((b*heads+h)*c.size+int(start[b]))*dim:][:n], part[(b*heads+h)*chunk*dim:])
+			}
+		}
+	}
+	return nil
+}
+
+func (c *hostCache) keep(from []int, taken int) (bool, error) {
+	return true, c.resize(from, taken, c.size)
+}
+
+// resize moves the rows to new arrays with room for size positions: row i was row from[i], for the first taken ones.
+func (c *hostCache) resize(from []int, taken, size int) error {
+	heads, dim := c.model.KVHeads, c.model.HeadDim
+	old := *c
+	c.batch, c.size, c.buffers, c.flat = len(from), size, nil, nil
+	defer old.free()
+	if size == 0 {
+		return nil
+	}
+	shape := shapes.Make(dtypes.Float32, c.batch, heads, size, dim)
+	for l := range 2 * c.model.Layers {
+		buffer, shared, err := c.backend.compute.NewSharedBuffer(0, shape)
+		if err != nil {
+			return fmt.Errorf("allocate a key-value cache of %d MiB: %w", c.model.cacheBytes(c.batch, size)>>20, err)
+		}
+		flat := shared.([]float32)
+		clear(flat) // positions not yet used are read, then masked: they must be finite
+		c.buffers, c.flat = append(c.buffers, buffer), append(c.flat, flat)
+		n := min(old.size, size) * dim
+		for i, j := range from[:taken] {
+			for h := 0; h < heads && n > 0; h++ {
+				copy(flat[(i*heads+h)*size*dim:][:n], old.flat[l][(j*heads+h)*old.size*dim:])
+			}
+		}
+	}
+	return nil
+}
+
+func (c *hostCache) free() {
+	free(c.buffers...)
+	c.buffers, c.flat = nil, nil
+}
+
+// deviceCache lives on a device with its own memory, where a copy of the cache costs little beside a step.
+type deviceCache struct {
+	backend *Backend
+	model   modelShape
+	batch   int // B
+	size    int // S
+	buffers []compute.Buffer
+}
+
+func newDeviceCache(b *Backend, m modelShape, batch, size int) (*deviceCache, error) {
+	c := &deviceCache{backend: b, model: m, batch: batch, size: size}
+	zeros := make([]float32, batch*m.KVHeads*size*m.HeadDim)
+	for range 2 * m.Layers {
+		buffer, err := upload(b, zeros, batch, m.KVHeads, size, m.HeadDim)
+		if err != nil {
+			c.free()
+			return nil, fmt.Errorf("allocate a key-value cache of %d MiB: %w", m.cacheBytes(batch, size)>>20, err)
+		}
+		c.buffers = append(c.buffers, buffer)
+	}
+	return c, nil
+}
+
+func (c *deviceCache) memory(used int) ([]compute.Buffer, int, error) {
+	if used == 0 {
+		return nil, 0, nil
+	}
+	return c.buffers, c.size, nil
+}
+
+func (c *deviceCache) add(fresh compute.Buffer, chunk int, start, _ []int32) error {
+	key := fmt.Sprintf("%s/append B%d C%d S%d", c.model.key(), c.batch, chunk, c.size)
+	p, err := c.backend.program(key, func(g *graph.Graph) []*graph.Node {
+		return c.model.appendCache(g, c.batch, chunk, c.size)
+	})
+	if err != nil {
+		return err
+	}
+	at, err := upload(c.backend, start, c.batch)
+	if err != nil {
+		return err
+	}
+	defer free(at)
+	grown, err := p.run(append([]compute.Buffer{at, fresh}, c.buffers...))
+	if err != nil {
+		return fmt.Errorf("append to the key-value cache: %w", err)
+	}
+	free(c.buffers...)
+	c.buffers = grown
+	return nil
+}
+
+// appendCache is the graph that writes a chunk into the cache. Parameters: start [B] int32, fresh
+// [2·layers, B, KVHeads, C, HeadDim], then keys and values of each layer, which it returns. Behind a row's own tokens
+// it also writes the chunk's padding, which is masked until the row's next tokens replace it.
+func (m modelShape) appendCache(g *graph.Graph, batch, chunk, size int) []*graph.Node {
+	start := graph.Parameter(g, "start", shapes.Make(dtypes.Int32, batch))
+	fresh := graph.Parameter(g, "fresh", shapes.Make(dtypes.Float32, 2*m.Layers, batch, m.KVHeads, chunk, m.HeadDim))
+	position := graph.Iota(g, shapes.Make(dtypes.Int32, batch, size), 1)
+	offset := graph.Sub(position, graph.Reshape(start, batch, 1)) // into the chunk
+	source := graph.OneHot(offset, chunk, dtypes.Float32)         // [B, S, C]; zeros outside the chunk
+	written := graph.Reshape(graph.GreaterThan(graph.ReduceSum(source, -1), graph.Scalar(g, dtypes.Float32, 0)), batch, 1, size, 1)
+	shape := shapes.Make(dtypes.Float32, batch, m.KVHeads, size, m.HeadDim)
+	grown := make([]*graph.Node, 2*m.Layers)
+	for l := range grown {
+		old := graph.Parameter(g, fmt.Sprintf("cache%d", l), shape)
+		part := graph.Reshape(graph.SliceAxis(fresh, 0, graph.AxisElem(l)), batch, m.KVHeads, chunk, m.HeadDim)
+		moved := graph.Einsum("bsc,bkcd->bksd", source, part)
+		grown[l] = graph.Where(graph.BroadcastToDims(written, shape.Dimensions...), moved, old)
+	}
+	return grown
+}
+
+// keep leaves the batch as it is.
+func (c *deviceCache) keep([]int, int) (bool, error) { return false, nil }
+
+func (c *deviceCache) free() {
+	free(c.buffers...)
+	c.buffers = nil
+}

@@ -1,0 +1,49 @@
+package engine
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	"github.com/gomlx/gomlx/core/graph"
+	"github.com/stretchr/testify/require"
+
+	"multiattempt/internal/nn"
+)
+
+// ForwardLogits runs the whole-row forward pass: logits [T][V].
+func ForwardLogits(t *testing.T, b *Backend, m *Model, tokens []int32) [][]float32 {
+	t.Helper()
+	specs, length := m.Config.Tensors(), (len(tokens)+15)/16*16
+	p, err := b.program(fmt.Sprintf("%+v/test T%d", m.Config, length), func(g *graph.Graph) []*graph.Node {
+		nodes := make([]*graph.Node, len(specs))
+		for i, s := range specs {
+			nodes[i] = graph.Parameter(g, fmt.Sprintf("w%d", i), shapes.Make(dtypes.Float32, s.Shape...))
+		}
+		w := nn.Bind(specs, nodes)
+		return []*graph.Node{m.Config.Logits(w, m.Config.Forward(w, graph.Parameter(g, "tokens", shapes.Make(dtypes.Int32, 1, length))))}
+	})
+	require.NoError(t, err)
+	var inputs []compute.Buffer
+	for i, s := range specs {
+		buffer, err := upload(b, m.Weights[i], s.Shape...)
+		require.NoError(t, err)
+		inputs = append(inputs, buffer)
+	}
+	padded := append(append([]int32{}, tokens...), make([]int32, length-len(tokens))...)
+	buffer, err := upload(b, padded, 1, length)
+	require.NoError(t, err)
+	inputs = append(inputs, buffer)
+	outputs, err := p.run(inputs)
+	require.NoError(t, err)
+	flat := make([]float32, length*m.Config.VocabSize)
+	require.NoError(t, outputs[0].ToFlatData(flat))
+	free(append(inputs, outputs...)...)
+	rows := make([][]float32, len(tokens))
+	for i := range rows {
+		rows[i] = flat[i*m.Config.VocabSize:][:m.Config.VocabSize]
+	}
+	return rows
+}

@@ -1,0 +1,114 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/gomlx/compute"
+
+	"multiattempt/internal/policy"
+)
+
+// ErrSampling: rows or parameters that a sampler cannot serve, or a model whose logits are not finite.
+var ErrSampling = errors.New("cannot sample")
+
+// SamplerOptions size a sampler. The zero value is a good choice.
+type SamplerOptions struct {
+	// Slots is the number of rows decoded together; further rows take the places of those that end. 0 chooses: at most
+	// 256, and a key-value cache of at most 4 GiB.
+	Slots int
+}
+
+// Sampler draws dialogues from one set of weights. It may be used by several goroutines at once. It implements
+// policy.Sampler.
+type Sampler struct {
+	backend *Backend
+	model   modelShape
+	weights []compute.Buffer // on the device, in the order of Config.Tensors
+	options SamplerOptions
+}
+
+var _ policy.Sampler = (*Sampler)(nil)
+
+// NewSampler copies the model's weights to the device. The caller closes the sampler.
+func NewSampler(backend *Backend, model *Model, options SamplerOptions) (*Sampler, error) {
+	s := &Sampler{backend: backend, model: modelShape{model.Config}, options: options}
+	for i, spec := range model.Config.Tensors() {
+		buffer, err := upload(backend, model.Weights[i], spec.Shape...)
+		if err != nil {
+			s.Close()
+			return nil, fmt.Errorf("copy %s to the device: %w", spec.Name, err)
+		}
+		s.weights = append(s.weights, buffer)
+	}
+	return s, nil
+}
+
+// Close frees the device's memory.
+func (s *Sampler) Close() {
+	free(s.weights...)
+	s.weights = nil
+}
+
+// Limits of automatic sizing.
+const (
+	maxSlots      = 256
+	maxCacheBytes = 4 << 30
+)
+
+// slots is the number of rows to decode together when there are n.
+func (s *Sampler) slots(n, maxLength int) int {
+	limit := s.options.Slots
+	if limit == 0 {
+		limit = min(maxSlots, max(1, maxCacheBytes/s.model.cacheBytes(1, cacheSize(maxLength))))
+	}
+	return batchSize(min(n, limit))
+}
+
+// Sample drives every row to its end, as policy.Sampler says. Rows are served in order: the first ones start at once,
+// each later one when a place is free, so that what a row holds never depends on chance.
+func (s *Sampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params, finished func(done int)) error {
+	if err := s.check(p); err != nil {
+		return err
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	r, err := newRun(s, rows, p, finished)
+	if err != nil {
+		return err
+	}
+	defer r.free()
+	for {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("sampling stopped with %d of %d rows done: %w", r.done, len(rows), err)
+		}
+		if err := r.admit(); err != nil {
+			return err
+		}
+		if r.done == len(rows) {
+			return nil
+		}
+		if err := r.step(); err != nil {
+			return err
+		}
+	}
+}
+
+// check refuses parameters outside their range.
+func (s *Sampler) check(p policy.Params) error {
+	limit := s.model.MaxPositions
+	switch {
+	case !(p.Temperature >= 0) || math.IsInf(p.Temperature, 0):
+		return fmt.Errorf("%w: temperature is %g, must be 0 (greedy) or positive", ErrSampling, p.Temperature)
+	case !(p.TopP > 0 && p.TopP <= 1):
+		return fmt.Errorf("%w: top_p is %g, must be in (0, 1]", ErrSampling, p.TopP)
+	case p.TopK < 0:
+		return fmt.Errorf("%w: top_k is %d, must be 0 (off) or positive", ErrSampling, p.TopK)
+	case p.MaxLength < 1 || p.MaxLength > limit:
+		return fmt.Errorf("%w: rows of up to %d tokens, must be 1 to %d (the model's max_position_embeddings)", ErrSampling, p.MaxLength, limit)
+	}
+	return nil
+}

@@ -1,0 +1,186 @@
+package engine
+
+import (
+	"fmt"
+	"math"
+
+	"multiattempt/internal/policy"
+)
+
+// run is one call of Sample: the rows, the places they take in the running batch, and the batch's key-value cache.
+type run struct {
+	sampler  *Sampler
+	params   policy.Params
+	rows     []policy.Row
+	finished func(done int)
+	next     int // rows[next:] have not started
+	done     int
+	places   []place
+	cache    cache
+	arrays   map[int]*stepArrays // by chunk length
+	draws    []policy.Draw       // [B], reused
+}
+
+// place is a slot of the running batch and the row that has it.
+type place struct {
+	row     int     // index into rows; -1 when free
+	pending []int32 // tokens to feed before the next draw; never empty for a taken place
+	length  int     // tokens in the cache
+}
+
+func newRun(s *Sampler, rows []policy.Row, p policy.Params, finished func(int)) (*run, error) {
+	r := &run{sampler: s, params: p, rows: rows, finished: finished, arrays: map[int]*stepArrays{}}
+	r.places = make([]place, s.slots(len(rows), p.MaxLength))
+	for i := range r.places {
+		r.places[i].row = -1
+	}
+	var err error
+	r.cache, err = newCache(s.backend, s.model, len(r.places), p.MaxLength)
+	return r, err
+}
+
+func (r *run) free() {
+	r.cache.free()
+	for _, a := range r.arrays {
+		a.free()
+	}
+}
+
+// admit gives free places to the rows that wait, and makes the batch smaller when places stay free.
+func (r *run) admit() error {
+	taken := 0
+	for i := range r.places {
+		p := &r.places[i]
+		for p.row < 0 && r.next < len(r.rows) {
+			*p = place{row: r.next}
+			r.next++
+			action := r.rows[p.row].Next()
+			if !action.Done && len(action.Force) == 0 {
+				return fmt.Errorf("%w: row %d starts without a prompt", ErrSampling, p.row)
+			}
+			if err := r.queue(p, action); err != nil {
+				return err
+			}
+		}
+		if p.row >= 0 {
+			taken++
+		}
+	}
+	if size := len(r.places) / 4; taken > 0 && taken <= size && size >= smallestShrunk {
+		return r.shrink(size)
+	}
+	return nil
+}
+
+// smallestShrunk is the smallest batch that a larger one is shrunk to: below it a step costs no less.
+const smallestShrunk = 16
+
+// queue takes a row's action: its forced tokens wait to be fed, or the row ends and its place is free.
+func (r *run) queue(p *place, action policy.Action) error {
+	if action.Done {
+		p.row, p.pending, p.length = -1, nil, 0
+		r.done++
+		if r.finished != nil {
+			r.finished(r.done)
+		}
+		return nil
+	}
+	p.pending = append(p.pending, action.Force...)
+	if n := p.length + len(p.pending); n > r.params.MaxLength {
+		return fmt.Errorf("%w: row %d would hold %d tokens, more than its limit of %d", ErrSampling, p.row, n, r.params.MaxLength)
+	}
+	for _, id := range p.pending {
+		if id < 0 || int(id) >= r.sampler.model.VocabSize {
+			return fmt.Errorf("%w: row %d forces the token %d, the vocabulary ends at %d", ErrSampling, p.row, id, r.sampler.model.VocabSize-1)
+		}
+	}
+	return nil
+}
+
+// shrink moves the taken places together and drops the others.
+func (r *run) shrink(size int) error {
+	from := make([]int, 0, size) // place i of the smaller batch was place from[i]
+	for i, p := range r.places {
+		if p.row >= 0 {
+			from = append(from, i)
+		}
+	}
+	taken := len(from)
+	for i := 0; len(from) < size; i++ {
+		if r.places[i].row < 0 {
+			from = append(from, i)
+		}
+	}
+	shrunk, err := r.cache.keep(from, taken)
+	if err != nil || !shrunk {
+		return err
+	}
+	places := make([]place, size)
+	for i, j := range from {
+		places[i] = r.places[j]
+	}
+	r.places = places
+	for _, a := range r.arrays {
+		a.free()
+	}
+	clear(r.arrays)
+	return nil
+}
+
+// chunks are the numbers of tokens that a step can feed to each row, longest first.
+var chunks = []int{128, 16, 1}
+
+// chunk chooses how many tokens the next step feeds: as many as keep at least half of its work useful.
+func (r *run) chunk() int {
+	for _, c := range chunks {
+		useful := 0
+		for i := range r.places {
+			useful += min(len(r.places[i].pending), c)
+		}
+		if 2*useful >= c*len(r.places) {
+			return c
+		}
+	}
+	return 1
+}
+
+// step feeds pending tokens to every taken place, and draws a token where none is left to feed.
+func (r *run) step() error {
+	c := r.chunk()
+	a, err := r.fill(c)
+	if err != nil {
+		return err
+	}
+	if err := r.execute(a); err != nil {
+		return err
+	}
+	for i := range r.places {
+		p := &r.places[i]
+		if p.row < 0 {
+			continue
+		}
+		n := int(a.count.flat[i])
+		p.length += n
+		p.pending = p.pending[:copy(p.pending, p.pending[n:])]
+		if len(p.pending) > 0 {
+			continue
+		}
+		if err := r.report(p, r.draws[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// report hands a drawn token to its row and queues what the row wants next: the drawn token first, unless the row is
+// done with it.
+func (r *run) report(p *place, d policy.Draw) error {
+	if math.IsNaN(float64(d.LogProb)) || math.IsInf(float64(d.LogProb), 0) {
+		return fmt.Errorf("%w: the model's log-probability of token %d in row %d is %v: its weights are broken or have diverged",
+			ErrSampling, d.Token, p.row, d.LogProb)
+	}
+	row := r.rows[p.row]
+	row.Sampled(d)
+	p.pending = append(p.pending, d.Token)
+	return r.queue(p, row.Next())
+}
