@@ -38,24 +38,33 @@ const (
 func (r *Report) Figure(set string) ([]byte, error) {
 	p := newFigure("attempts k, told to the model", "% of problems solved")
 	p.Y.Min, p.Y.Max = 0, 100
+	p.Y.Tick.Marker = integerTicks([]int{0, 20, 40, 60, 80, 100})
 	shown := set
-	for i, arm := range r.Arms {
+	for i, arm := range r.Arms { // bands first: none hides a line
 		s, ok := arm.Result.Set(set)
 		if !ok {
 			continue
 		}
 		shown = s.Name
-		var low, high, mid plotter.XYs
+		var low, high plotter.XYs
 		for _, score := range s.Scores {
-			k := float64(score.Attempts)
-			mid = append(mid, plotter.XY{X: k, Y: 100 * score.Accuracy})
-			low = append(low, plotter.XY{X: k, Y: 100 * score.Interval[0]})
-			high = append(high, plotter.XY{X: k, Y: 100 * score.Interval[1]})
+			low = append(low, plotter.XY{X: float64(score.Attempts), Y: 100 * score.Interval[0]})
+			high = append(high, plotter.XY{X: float64(score.Attempts), Y: 100 * score.Interval[1]})
 		}
 		if err := addBand(p, low, high, armColor(i)); err != nil {
 			return nil, fmt.Errorf("figure of %s: %w", shown, err)
 		}
-		if err := addLine(p, arm.Name, mid, armColor(i), true); err != nil {
+	}
+	for i, arm := range r.Arms {
+		s, ok := arm.Result.Set(set)
+		if !ok {
+			continue
+		}
+		var points plotter.XYs
+		for _, score := range s.Scores {
+			points = append(points, plotter.XY{X: float64(score.Attempts), Y: 100 * score.Accuracy})
+		}
+		if err := addLine(p, arm.Name, points, armColor(i), true); err != nil {
 			return nil, fmt.Errorf("figure of %s: %w", shown, err)
 		}
 	}
@@ -162,7 +171,7 @@ func (f *figure) svg() ([]byte, error) {
 	const margin = 6 // points
 	canvas := vgsvg.New(figureWidth, figureHeight)
 	whole := draw.Crop(draw.New(canvas), margin, -margin, margin, -margin)
-	legend := f.legend.Rectangle(whole).Size().X
+	legend := f.legend.Rectangle(whole).Size().X * 1.15 // a reader's font may be wider than the one measured with
 	f.legend.Draw(draw.Crop(whole, whole.Size().X-legend, 0, 0, 0))
 	f.Draw(draw.Crop(whole, 0, -(legend + 2*margin), 0, 0))
 	var b bytes.Buffer
@@ -212,7 +221,7 @@ func addLine(p *figure, name string, points plotter.XYs, c color.NRGBA, dots boo
 	return nil
 }
 
-// integerTicks marks every number of attempts.
+// integerTicks marks and labels each of the numbers.
 func integerTicks(ks []int) plot.ConstantTicks {
 	ticks := make(plot.ConstantTicks, len(ks))
 	for i, k := range ks {

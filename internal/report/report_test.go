@@ -236,3 +236,20 @@ func TestPickExamples(t *testing.T) {
 	require.Len(t, ids(50), 12)
 	require.Empty(t, report.PickExamples(nil, 3))
 }
+
+func TestWriteFolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "out", "quickstart")
+	r := sample(t)
+	require.NoError(t, r.WriteFolder(dir))
+	require.NoError(t, r.WriteFolder(dir), "again")
+	summary, err := r.Summary()
+	require.NoError(t, err)
+	got, err := os.ReadFile(filepath.Join(dir, report.SummaryFile))
+	require.NoError(t, err)
+	require.Equal(t, summary, got)
+	for _, name := range []string{report.PageFile, report.FigureFile, report.TableFile, report.ScoresFile} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		require.NoError(t, err)
+		require.NotZero(t, info.Size())
+	}
+}
