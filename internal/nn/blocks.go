@@ -11,9 +11,8 @@ import (
 // Weights are a network's weights as nodes of one graph, by Hugging Face name.
 type Weights map[string]*Node
 
-// Bind names nodes, which are in the order of Config.Tensors, and checks their shapes.
-func (c Config) Bind(nodes []*Node) Weights {
-	specs := c.Tensors()
+// Bind names nodes, which are in the order of specs (Config.Tensors or Config.CriticTensors), and checks their shapes.
+func Bind(specs []TensorSpec, nodes []*Node) Weights {
 	if len(nodes) != len(specs) {
 		panic(fmt.Errorf("network has %d weights, got %d nodes", len(specs), len(nodes)))
 	}
@@ -24,6 +23,9 @@ func (c Config) Bind(nodes []*Node) Weights {
 	}
 	return w
 }
+
+// Bind names the nodes of a language model, which are in the order of Tensors.
+func (c Config) Bind(nodes []*Node) Weights { return Bind(c.Tensors(), nodes) }
 
 // layer returns a weight of one layer; nil where the architecture has none (biases).
 func (w Weights) layer(layer int, name string) *Node { return w[layerName(layer, name)] }

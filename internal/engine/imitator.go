@@ -1,0 +1,127 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/gomlx/gomlx/core/graph"
+
+	"multiattempt/internal/nn"
+	"multiattempt/internal/spec"
+	"multiattempt/internal/update"
+)
+
+// ImitatorOptions say what supervised fine-tuning starts from.
+type ImitatorOptions struct {
+	Backend    *Backend
+	Model      string // model folder
+	State      string // folder made by WriteState; empty: no moments
+	Optimizer  spec.Optimizer
+	Microbatch int // dialogues of one forward and backward pass; never changes the result beyond rounding
+}
+
+// imitator minimises cross-entropy (update.Imitator).
+type imitator struct {
+	backend    *Backend
+	optimizer  spec.Optimizer
+	microbatch int
+	model      *Model // configuration and companion files; its weights are released
+	policy     *network
+	objective  objective
+}
+
+// NewImitator returns the supervised learner of a model folder.
+func NewImitator(_ context.Context, o ImitatorOptions) (update.Imitator, error) {
+	model, err := LoadFolder(o.Model)
+	if err != nil {
+		return nil, err
+	}
+	config := model.Config
+	m := &imitator{backend: o.Backend, optimizer: o.Optimizer, microbatch: o.Microbatch, model: model}
+	if m.policy, err = newNetwork(o.Backend, "policy", config.Tensors(), model.Weights); err != nil {
+		return nil, fmt.Errorf("imitator: %w", err)
+	}
+	model.Weights = nil // they live on the device from here on
+	if o.State != "" {
+		if err := readState(o.State, m.policy); err != nil {
+			m.policy.free()
+			return nil, fmt.Errorf("imitator: %w", err)
+		}
+	}
+	m.objective = objective{
+		key: fmt.Sprintf("imitation %+v", config), specs: m.policy.specs, planes: 1, facts: 1,
+		loss: func(weights []*graph.Node, tokens *graph.Node, planes []*graph.Node) (*graph.Node, *graph.Node) {
+			loss := config.ImitationLoss(nn.Bind(m.policy.specs, weights), tokens, planes[0])
+			return loss, graph.Reshape(loss, 1)
+		},
+	}
+	return m, nil
+}
+
+// Step makes one optimiser step on the mean cross-entropy of the batch's masked-in tokens.
+func (m *imitator) Step(ctx context.Context, batch []update.Example, lr float64) (update.ImitationStats, error) {
+	masks := make([][]bool, len(batch))
+	for i, e := range batch {
+		if err := checkTokens(m.model.Config, i, e.Tokens, e.Mask); err != nil {
+			return update.ImitationStats{}, err
+		}
+		masks[i] = e.Mask
+	}
+	scale, tokens, err := scales(spec.AggregateTokens, masks)
+	if err != nil {
+		return update.ImitationStats{}, err
+	}
+	batches := plan(lengths(batch, func(e update.Example) []int32 { return e.Tokens }), m.microbatch)
+	gradients, facts, err := m.objective.accumulate(ctx, m.backend, m.policy.weights, batches, func(b microbatch) input {
+		return imitationInput(b, batch, scale)
+	})
+	if err != nil {
+		return update.ImitationStats{}, fmt.Errorf("step: %w", err)
+	}
+	defer free(gradients...)
+	size, err := norms(m.backend, gradientList{m.policy.specs, gradients})
+	if err != nil {
+		return update.ImitationStats{}, fmt.Errorf("step: %w", err)
+	}
+	stats := update.ImitationStats{GradNorm: size[0], Tokens: tokens}
+	for _, f := range facts {
+		stats.Loss += float64(f[0])
+	}
+	if err := refuseNotFinite(map[string]float64{"loss": stats.Loss, "gradient norm": stats.GradNorm}); err != nil {
+		return update.ImitationStats{}, err
+	}
+	if lr == 0 {
+		return stats, nil
+	}
+	return stats, m.policy.apply(m.optimizer, lr, size[0], gradients)
+}
+
+// imitationInput lays a micro-batch out; scale holds each row's share of a token in the batch's mean.
+func imitationInput(b microbatch, batch []update.Example, scale []float64) input {
+	return input{
+		tokens: b.tokens(func(i int) []int32 { return batch[i].Tokens }),
+		planes: b.planes(1, func(i int, set func(p, token int, x float32)) {
+			for t, in := range batch[i].Mask {
+				if in {
+					set(0, t, float32(scale[i]))
+				}
+			}
+		}),
+	}
+}
+
+// WritePolicy writes the model as a Hugging Face folder.
+func (m *imitator) WritePolicy(ctx context.Context, dir string) error {
+	return writePolicy(ctx, m.model, m.policy, dir)
+}
+
+// WriteState writes moments and counts.
+func (m *imitator) WriteState(ctx context.Context, dir string) error {
+	return writeState(ctx, dir, m.policy)
+}
+
+// Close frees the device's memory.
+func (m *imitator) Close() error {
+	m.policy.free()
+	return nil
+}

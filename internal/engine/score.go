@@ -1,0 +1,82 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	"github.com/gomlx/gomlx/core/graph"
+
+	"multiattempt/internal/experience"
+	"multiattempt/internal/nn"
+	"multiattempt/internal/rollout"
+)
+
+// Score returns what policy, reference and critic say of each episode, with the weights as they are.
+func (t *trainer) Score(ctx context.Context, episodes []rollout.Episode, progress func(done int)) ([]experience.Scores, error) {
+	for i, e := range episodes {
+		if err := checkTokens(t.model.Config, i, e.Tokens, e.Mask); err != nil {
+			return nil, fmt.Errorf("score %s/%d: %w", e.ProblemID, e.Sample, err)
+		}
+	}
+	weights := slices.Concat(t.policy.weights, t.reference, t.critic.weights)
+	tokens := func(e rollout.Episode) []int32 { return e.Tokens }
+	scores, done := make([]experience.Scores, len(episodes)), 0
+	for _, m := range plan(lengths(episodes, tokens), t.update.Microbatch) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		flat, err := t.scoreBatch(weights, m, m.tokens(func(i int) []int32 { return episodes[i].Tokens }))
+		if err != nil {
+			return nil, fmt.Errorf("score: %w", err)
+		}
+		for b, i := range m.rows {
+			n := len(episodes[i].Tokens)
+			row := func(which int) []float32 {
+				out := make([]float32, n)
+				copy(out[1:], flat[(which*m.batch+b)*m.length:])
+				return out
+			}
+			scores[i] = experience.Scores{Old: row(0), Ref: row(1), Values: row(2)}
+		}
+		done += len(m.rows)
+		if progress != nil {
+			progress(done)
+		}
+	}
+	return scores, nil
+}
+
+// scoreBatch returns [3, B, T]: policy log-probabilities, reference log-probabilities, values. Entry t belongs to token
+// t+1.
+func (t *trainer) scoreBatch(weights []compute.Buffer, m microbatch, tokens []int32) ([]float32, error) {
+	c := t.model.Config
+	key := fmt.Sprintf("score B%d T%d %+v", m.batch, m.length, c)
+	p, err := t.backend.program(key, func(g *graph.Graph) []*graph.Node {
+		policy, reference := parameters(g, "policy", c.Tensors()), parameters(g, "reference", c.Tensors())
+		critic := parameters(g, "critic", c.CriticTensors())
+		tokens := graph.Parameter(g, "tokens", shapes.Make(dtypes.Int32, m.batch, m.length+1))
+		now, _ := c.NextTokens(c.Bind(policy), tokens)
+		before, _ := c.NextTokens(c.Bind(reference), tokens)
+		values := c.Values(nn.Bind(c.CriticTensors(), critic), graph.SliceAxis(tokens, 1, graph.AxisRange(0, m.length)))
+		return []*graph.Node{graph.Stack([]*graph.Node{now, before, values}, 0)}
+	})
+	if err != nil {
+		return nil, err
+	}
+	buffer, err := upload(t.backend, tokens, m.batch, m.length+1)
+	if err != nil {
+		return nil, err
+	}
+	defer free(buffer)
+	out, err := p.run(append(slices.Clip(weights), buffer))
+	if err != nil {
+		return nil, err
+	}
+	defer free(out...)
+	flat := make([]float32, 3*m.batch*m.length)
+	return flat, out[0].ToFlatData(flat)
+}

@@ -1,0 +1,257 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/gomlx/core/graph"
+
+	"multiattempt/internal/experience"
+	"multiattempt/internal/nn"
+	"multiattempt/internal/seed"
+	"multiattempt/internal/spec"
+	"multiattempt/internal/update"
+)
+
+// ErrRow: a row of experience, an episode or an example cannot be trained on or scored.
+var ErrRow = errors.New("unusable row")
+
+// TrainerOptions say what a learner starts from.
+type TrainerOptions struct {
+	Backend   *Backend
+	Model     string // model folder of the policy as it is now
+	Reference string // model folder of the frozen reference; empty: Model
+	State     string // folder made by WriteState; empty: a new critic and no moments
+	Update    spec.Update
+	Optimizer spec.Optimizer
+	Seed      uint64 // of the run; draws a new critic's head
+}
+
+// trainer is PPO with critic and frozen reference (update.Learner). After an error of a step or of the device other than
+// a refused row, a cancellation or update.ErrNotFinite, it should be closed and made anew from its last state.
+type trainer struct {
+	backend   *Backend
+	update    spec.Update
+	optimizer spec.Optimizer
+	model     *Model // configuration and companion files; its weights are released
+	policy    *network
+	critic    *network
+	reference []compute.Buffer
+	objective objective
+}
+
+// NewTrainer returns a learner whose policy is the model folder. Without a State its critic is a copy of the policy with
+// a scalar head drawn from N(0, 1/(D+1)). Options.Update is taken as validated.
+func NewTrainer(ctx context.Context, o TrainerOptions) (update.Learner, error) {
+	model, err := LoadFolder(o.Model)
+	if err != nil {
+		return nil, err
+	}
+	t := &trainer{backend: o.Backend, update: o.Update, optimizer: o.Optimizer, model: model}
+	if err := t.load(ctx, o); err != nil {
+		t.free()
+		return nil, fmt.Errorf("trainer: %w", err)
+	}
+	model.Weights = nil // they live on the device from here on
+	t.objective = t.ppo()
+	return t, nil
+}
+
+func (t *trainer) load(ctx context.Context, o TrainerOptions) (err error) {
+	config := t.model.Config
+	if t.policy, err = newNetwork(t.backend, "policy", config.Tensors(), t.model.Weights); err != nil {
+		return err
+	}
+	reference := t.model
+	if o.Reference != "" && o.Reference != o.Model {
+		if reference, err = LoadFolder(o.Reference); err != nil {
+			return err
+		}
+		if reference.Config != config {
+			return fmt.Errorf("%w: the reference is another network than the policy", ErrFolder)
+		}
+	}
+	if t.reference, err = uploadAll(t.backend, config.Tensors(), reference.Weights); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if t.critic, err = newNetwork(t.backend, "critic", config.CriticTensors(), t.newCritic(o.Seed)); err != nil {
+		return err
+	}
+	t.critic.inState = true
+	if o.State == "" {
+		return nil
+	}
+	return readState(o.State, t.policy, t.critic)
+}
+
+// newCritic returns the policy's weights with a new scalar head instead of the vocabulary's, in the critic's order.
+func (t *trainer) newCritic(runSeed uint64) [][]float32 {
+	byName := map[string][]float32{}
+	for i, s := range t.model.Config.Tensors() {
+		byName[s.Name] = t.model.Weights[i]
+	}
+	width := t.model.Config.HiddenSize
+	head, draw := make([]float32, width), seed.Rand("engine/value-head", runSeed)
+	for i := range head {
+		head[i] = float32(draw.NormFloat64() / math.Sqrt(float64(width+1)))
+	}
+	byName[nn.ValueHead] = head
+	var weights [][]float32
+	for _, s := range t.model.Config.CriticTensors() {
+		weights = append(weights, byName[s.Name])
+	}
+	return weights
+}
+
+// Float inputs of the PPO objective, [B, T] each.
+const (
+	planeMask = iota
+	planePolicyScale
+	planeValueScale
+	planeOld
+	planeRef
+	planeAdvantages
+	planeReturns
+	planeOldValues
+	ppoPlanes
+)
+
+// ppo is the sum of policy and value loss. The two share no weights, so one backward pass serves both, and XLA runs
+// their parts side by side. The last fact is the value loss.
+func (t *trainer) ppo() objective {
+	config, u, policies := t.model.Config, t.update, len(t.policy.specs)
+	return objective{
+		key:    fmt.Sprintf("ppo %+v %+v", config, u),
+		specs:  slices.Concat(t.policy.specs, t.critic.specs),
+		planes: ppoPlanes,
+		facts:  nn.PolicyFacts + 1,
+		loss: func(weights []*graph.Node, tokens *graph.Node, p []*graph.Node) (*graph.Node, *graph.Node) {
+			loss, facts := config.PolicyLoss(config.Bind(weights[:policies]), u, nn.PolicyBatch{
+				Tokens: tokens, Mask: p[planeMask], Scale: p[planePolicyScale],
+				Old: p[planeOld], Ref: p[planeRef], Advantages: p[planeAdvantages],
+			})
+			value := config.ValueLoss(nn.Bind(t.critic.specs, weights[policies:]), u, nn.ValueBatch{
+				Tokens: tokens, Scale: p[planeValueScale], Returns: p[planeReturns], Old: p[planeOldValues],
+			})
+			facts = graph.Concatenate([]*graph.Node{facts, graph.Reshape(value, 1)}, 0)
+			return graph.Add(loss, graph.MulScalar(value, u.ValueWeight)), facts
+		},
+	}
+}
+
+// Step makes one optimiser step of policy and critic. Importance weights multiply all of a token's policy loss
+// (surrogate, divergence, entropy), not its value loss.
+func (t *trainer) Step(ctx context.Context, rows []experience.Row, rates update.Rates) (update.StepStats, error) {
+	if err := t.check(rows); err != nil {
+		return update.StepStats{}, err
+	}
+	masks := make([][]bool, len(rows))
+	for i, r := range rows {
+		masks[i] = r.Mask
+	}
+	scale, tokens, err := scales(t.update.Aggregation, masks)
+	if err != nil {
+		return update.StepStats{}, err
+	}
+	batches := plan(lengths(rows, func(r experience.Row) []int32 { return r.Tokens }), t.update.Microbatch)
+	gradients, facts, err := t.objective.accumulate(ctx, t.backend, slices.Concat(t.policy.weights, t.critic.weights), batches,
+		func(m microbatch) input { return ppoInput(m, rows, scale) })
+	if err != nil {
+		return update.StepStats{}, fmt.Errorf("step: %w", err)
+	}
+	defer free(gradients...)
+	stats := ppoStats(facts, tokens)
+	split := len(t.policy.specs)
+	policy, critic := gradientList{t.policy.specs, gradients[:split]}, gradientList{t.critic.specs, gradients[split:]}
+	size, err := norms(t.backend, policy, critic)
+	if err != nil {
+		return update.StepStats{}, fmt.Errorf("step: %w", err)
+	}
+	stats.PolicyGradNorm, stats.CriticGradNorm = size[0], size[1]
+	if err := refuseNotFinite(map[string]float64{
+		"policy loss": stats.PolicyLoss, "value loss": stats.ValueLoss, "divergence": stats.KLMeanPerToken, "entropy": stats.Entropy,
+		"largest ratio": stats.RatioMax, "policy gradient norm": size[0], "critic gradient norm": size[1],
+	}); err != nil {
+		return update.StepStats{}, err
+	}
+	if rates.Policy != 0 {
+		if err := t.policy.apply(t.optimizer, rates.Policy, size[0], policy.buffers); err != nil {
+			return update.StepStats{}, fmt.Errorf("step of the policy: %w", err)
+		}
+	}
+	if rates.Critic != 0 {
+		if err := t.critic.apply(t.optimizer, rates.Critic, size[1], critic.buffers); err != nil {
+			return update.StepStats{}, fmt.Errorf("step of the critic: %w", err)
+		}
+	}
+	return stats, nil
+}
+
+// ppoInput lays a micro-batch out; scale holds each row's share of a token in the minibatch's mean.
+func ppoInput(m microbatch, rows []experience.Row, scale []float64) input {
+	return input{
+		tokens: m.tokens(func(i int) []int32 { return rows[i].Tokens }),
+		planes: m.planes(ppoPlanes, func(i int, set func(p, token int, x float32)) {
+			r := rows[i]
+			for t, trains := range r.Mask {
+				if !trains {
+					continue
+				}
+				importance := 1.0
+				if r.Weights != nil {
+					importance = float64(r.Weights[t])
+				}
+				set(planeMask, t, 1)
+				set(planePolicyScale, t, float32(scale[i]*importance))
+				set(planeValueScale, t, float32(scale[i]))
+				set(planeOld, t, r.Old[t])
+				set(planeRef, t, r.Ref[t])
+				set(planeAdvantages, t, r.Advantages[t])
+				set(planeReturns, t, r.Returns[t])
+				set(planeOldValues, t, r.Values[t])
+			}
+		}),
+	}
+}
+
+// ppoStats adds the micro-batches' facts up.
+func ppoStats(facts [][]float32, tokens int) update.StepStats {
+	sum, largest := make([]float64, nn.PolicyFacts+1), 0.0
+	for _, f := range facts {
+		for i, x := range f {
+			sum[i] += float64(x)
+		}
+		largest = max(largest, float64(f[nn.FactRatioMax])) // NaN stays NaN
+	}
+	n := float64(tokens)
+	return update.StepStats{
+		PolicyLoss:     sum[nn.FactSurrogate],
+		ValueLoss:      sum[nn.PolicyFacts],
+		KLMeanPerToken: sum[nn.FactKL] / n,
+		Entropy:        sum[nn.FactEntropy] / n,
+		ClipFraction:   sum[nn.FactClipped] / n,
+		ApproxKL:       sum[nn.FactApproxKL] / n,
+		RatioMax:       largest,
+		Tokens:         tokens,
+	}
+}
+
+// Close frees the device's memory.
+func (t *trainer) Close() error {
+	t.free()
+	return nil
+}
+
+func (t *trainer) free() {
+	t.policy.free()
+	t.critic.free()
+	free(t.reference...)
+	t.reference = nil
+}
