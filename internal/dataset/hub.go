@@ -16,7 +16,7 @@ import (
 )
 
 // ErrHub: the Hugging Face Hub could not be reached or does not have what was asked for. Repeating the call may help.
-var ErrHub = errors.New("Hugging Face Hub")
+var ErrHub = errors.New("data set not available from the Hugging Face Hub")
 
 // hubFile is one file of a repository, in the local cache.
 type hubFile struct {
@@ -32,7 +32,7 @@ func (n named) fetch(ctx context.Context, split string) ([]hubFile, error) {
 	repo := hub.New(n.repository).WithType(hub.RepoTypeDataset).WithAuth(os.Getenv("HF_TOKEN"))
 	repo.Verbosity = 0
 	if err := repo.DownloadInfo(false); err != nil {
-		return nil, fmt.Errorf("%w: data set %s: %w", ErrHub, n.repository, err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrHub, n.repository, err)
 	}
 	cache, err := repo.CacheDir()
 	if err != nil {
@@ -55,7 +55,7 @@ func (n named) fetch(ctx context.Context, split string) ([]hubFile, error) {
 	}
 	chosen := chooseFiles(names, n.config, split)
 	if len(chosen) == 0 {
-		return nil, fmt.Errorf("%w: data set %s has no .parquet or .jsonl file for split %q among %d files",
+		return nil, fmt.Errorf("%w: %s has no .parquet or .jsonl file for split %q among %d files",
 			ErrHub, n.repository, split, len(names))
 	}
 	revision := repo.Info().CommitHash

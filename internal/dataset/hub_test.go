@@ -36,7 +36,7 @@ func serveHub(t *testing.T, repository string, files map[string]string, digest s
 				}
 				siblings = append(siblings, fmt.Sprintf(`{"rfilename":%q,"size":%d,"lfs":{"sha256":%q}}`, name, len(content), d))
 			}
-			fmt.Fprintf(w, `{"id":%q,"sha":%q,"siblings":[%s]}`, repository, revision, strings.Join(siblings, ","))
+			_, _ = fmt.Fprintf(w, `{"id":%q,"sha":%q,"siblings":[%s]}`, repository, revision, strings.Join(siblings, ","))
 			return
 		}
 		name, ok := strings.CutPrefix(r.URL.Path, "/datasets/"+repository+"/resolve/"+revision+"/")
@@ -46,7 +46,7 @@ func serveHub(t *testing.T, repository string, files map[string]string, digest s
 			return
 		}
 		w.Header().Set("ETag", fmt.Sprintf("%q", blob.Sum([]byte(content)).Short()))
-		fmt.Fprint(w, content)
+		_, _ = fmt.Fprint(w, content)
 	}))
 	t.Cleanup(server.Close)
 	t.Setenv("HF_ENDPOINT", server.URL)
