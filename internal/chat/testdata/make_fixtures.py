@@ -1,0 +1,130 @@
+"""Writes small tokenizer folders in the manner of three model families, and what Hugging Face's libraries make of texts
+and dialogues. Needs tokenizers 0.23.3 and transformers 5.23.0. Run in this directory; the output is committed."""
+import json
+from pathlib import Path
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+CORPUS = """Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May.
+What is the final answer? It's 72, isn't it? They'll say we've 1234567 reasons.
+Please reason step by step, and put your final answer within \\boxed{}. You have 3 attempts to answer the questions.
+Your answer is incorrect. You have 2 attempts left. Try an alternative.
+def f(x):\n    return x + 1\n\n\nprint(f(2))   # trailing   spaces
+Größe, naïve café, 数学 и математика: α ≤ β.
+""".splitlines() * 4
+
+TEXTS = [
+    "", " ", "Hello world", "It's 48+24 = 72, isn't it?", "  leading and   inner   spaces  ", "line\n\n  next\r\n\tline\n",
+    "1234567 and 12 345", "\\boxed{\\frac{1}{2}}", "WE'LL see THEY'RE", "naïve café cafe\u0301", "数学 и математика α≤β 🙂",
+    "a<|im_end|>b<|im_end|>\n", "trailing newline\n", "\n\n\n", "x" * 40, "٣٤ ½ Ⅷ", "tab\there\u00a0nbsp\u3000wide",
+]
+
+GPT2_DIGITS = pre_tokenizers.Sequence([
+    pre_tokenizers.Digits(individual_digits=True),
+    pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+])
+
+
+def split(pattern):
+    return pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ])
+
+
+WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+
+CHATML = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful AI assistant<|im_end|>\n' }}{% endif %}"
+    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+LLAMA3 = """{{- bos_token }}
+{%- if not date_string is defined %}
+    {%- if strftime_now is defined %}
+        {%- set date_string = strftime_now("%d %b %Y") %}
+    {%- else %}
+        {%- set date_string = "26 Jul 2024" %}
+    {%- endif %}
+{%- endif %}
+{#- The first system message goes first. #}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set system_message = messages[0]['content']|trim %}
+    {%- set messages = messages[1:] %}
+{%- else %}
+    {%- set system_message = "" %}
+{%- endif %}
+{{- "<|start_header_id|>system<|end_header_id|>\n\n" }}
+{{- "Today Date: " + date_string + "\n\n" }}
+{{- system_message }}
+{{- "<|eot_id|>" }}
+{%- for message in messages %}
+    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}
+{%- endif %}
+"""
+# Writes the reasoning of earlier turns out of the dialogue.
+THINKING = (
+    "{% for message in messages %}{% set content = message.content %}"
+    "{% if message.role == 'assistant' and not loop.last and '</think>' in content %}{% set content = content.split('</think>')[-1].lstrip('\\n') %}{% endif %}"
+    "{{ '<|im_start|>' + message.role + '\n' + content + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+# Moves every system turn to the front.
+FRONT = (
+    "{% for message in messages %}{% if message['role'] == 'system' %}{{ '<|im_start|>system\n' + message['content'] + '<|im_end|>\n' }}{% endif %}{% endfor %}"
+    "{% for message in messages %}{% if message['role'] != 'system' %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+# Accepts a system turn only at the front, and then user and assistant in turn.
+ALTERNATE = (
+    "{% if messages[0]['role'] == 'system' %}{{ '<|im_start|>system\n' + messages[0]['content'] + '<|im_end|>\n' }}{% set rest = messages[1:] %}{% else %}{% set rest = messages %}{% endif %}"
+    "{% for message in rest %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+FAMILIES = {
+    "smollm": dict(split=GPT2_DIGITS, template=CHATML, special=["<|endoftext|>", "<|im_start|>", "<|im_end|>"], bos="<|im_start|>", eos="<|im_end|>", eos_ids=2),
+    "qwen": dict(split=split(WORDS % ""), template=CHATML, special=["<|endoftext|>", "<|im_start|>", "<|im_end|>"], bos=None, eos="<|endoftext|>", eos_ids=[0], nfc=True),
+    "llama3": dict(split=split(WORDS % "{1,3}"), template=LLAMA3, special=["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"], bos="<|begin_of_text|>", eos="<|end_of_text|>", eos_ids=[1, 4], ignore_merges=True),
+}
+DIALOGUES = [
+    [("user", "What is 47 + 5?")],
+    [("system", "Please reason step by step."), ("user", " What is 47 + 5? \n")],
+    [("system", "You have 3 attempts."), ("user", "It's 2+2?"), ("assistant", "It's 5."), ("user", "Your answer is incorrect. You have 2 attempts left.")],
+    [("system", "You have 3 attempts."), ("user", "It's 2+2?"), ("assistant", "It's 5."), ("system", "Your answer is incorrect.")],
+]
+
+
+def make(name, f):
+    t = Tokenizer(models.BPE(ignore_merges=f.get("ignore_merges", False)))
+    t.pre_tokenizer, t.decoder = f["split"], decoders.ByteLevel()
+    if f.get("nfc"):
+        t.normalizer = normalizers.NFC()
+    special = [AddedToken(s, special=True, normalized=False) for s in f["special"]]
+    t.train_from_iterator(CORPUS, trainers.BpeTrainer(
+        vocab_size=420, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    out = Path(name)
+    out.mkdir(exist_ok=True)
+    fast = PreTrainedTokenizerFast(tokenizer_object=t, bos_token=f["bos"], eos_token=f["eos"])
+    t.save(str(out / "tokenizer.json"))
+    (out / "tokenizer_config.json").write_text(json.dumps(
+        {"bos_token": f["bos"] and {"content": f["bos"], "special": True}, "eos_token": f["eos"], "chat_template": f["template"]}, indent=1) + "\n")
+    (out / "generation_config.json").write_text(json.dumps({"eos_token_id": f["eos_ids"]}) + "\n")
+    texts = [{"text": s, "ids": (ids := t.encode(s, add_special_tokens=False).ids), "decoded": t.decode(ids)} for s in TEXTS]
+    dialogues = []
+    for d in DIALOGUES:
+        messages = [{"role": r, "content": c} for r, c in d]
+        text = fast.apply_chat_template(messages, chat_template=f["template"], add_generation_prompt=True, tokenize=False, date_string="26 Jul 2024")
+        dialogues.append({"messages": messages, "ids": t.encode(text, add_special_tokens=False).ids})
+    (out / "expected.json").write_text(json.dumps({"texts": texts, "dialogues": dialogues}, ensure_ascii=False) + "\n")
+
+
+for name, f in FAMILIES.items():
+    make(name, f)
+Path("templates.json").write_text(json.dumps({"thinking": THINKING, "front": FRONT, "alternate": ALTERNATE}, indent=1) + "\n")
