@@ -211,3 +211,22 @@ func TestOpenBenchmarks(t *testing.T) {
 		t.Log(name, set.Report)
 	}
 }
+
+func TestLibraryReadsASetOnceUntilItsFileChanges(t *testing.T) {
+	path := write(t, filepath.Join(t.TempDir(), "p.jsonl"), `{"question":"Q","answer":"4"}`)
+	var library dataset.Library
+	first, err := library.Open(context.Background(), path, dataset.Options{Split: dataset.Train})
+	require.NoError(t, err)
+	again, err := library.Open(context.Background(), path, dataset.Options{Split: dataset.Train})
+	require.NoError(t, err)
+	require.Same(t, first, again)
+
+	write(t, path, `{"question":"Q","answer":"42"}`)
+	changed, err := library.Open(context.Background(), path, dataset.Options{Split: dataset.Train})
+	require.NoError(t, err)
+	require.Equal(t, "42", changed.Problems()[0].Answer)
+
+	require.NoError(t, os.Remove(path))
+	_, err = library.Open(context.Background(), path, dataset.Options{Split: dataset.Train})
+	require.ErrorIs(t, err, os.ErrNotExist)
+}

@@ -2,6 +2,8 @@ package dataset
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"multiattempt/internal/seed"
 	"multiattempt/internal/spec"
@@ -57,6 +59,26 @@ func (d *Dialogues) Batch(tuningSeed uint64, step int) [][]Turn {
 		batch[row] = d.list[order[step%perEpoch*len(batch)+row]]
 	}
 	return batch
+}
+
+// Alphabet returns every character that the dialogues can hold, each once, in ascending order: what a character-level
+// tokenizer must know.
+func (d *Dialogues) Alphabet() string {
+	var text strings.Builder
+	if d.list == nil {
+		p := d.prompt // a placeholder becomes a number, whose digits the task's alphabet has
+		words := []string{p.System, p.SystemSingle, p.SystemRepeat, p.Feedback, p.FeedbackRepeat}
+		text.WriteString(strings.NewReplacer("{N}", "", "{n}", "").Replace(strings.Join(words, "")))
+		text.WriteString(SmudgedAlphabet)
+	}
+	for _, turns := range d.list {
+		for _, turn := range turns {
+			text.WriteString(turn.Content)
+		}
+	}
+	characters := []rune(text.String())
+	slices.Sort(characters)
+	return string(slices.Compact(characters))
 }
 
 // readTurns reads one line of messages; what is wrong becomes a fault and the result nil.

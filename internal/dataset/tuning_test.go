@@ -31,15 +31,17 @@ func TestDialoguesOfAFile(t *testing.T) {
 		}
 	}
 	require.Len(t, seen, 4)
+	require.Equal(t, "01234AQ", d.Alphabet())
 	require.NotZero(t, d.File.SHA256)
 }
 
 func TestGeneratedDialogues(t *testing.T) {
 	data := spec.TuningData{Source: dataset.Smudged, BatchSize: 3, MaxAttempts: 2, Stubborn: 0.5}
-	prompt := spec.Prompt{System: "{N}", Feedback: "{n}", FeedbackRole: "system"}
+	prompt := spec.Prompt{System: "{N}", Feedback: "no {n}", FeedbackRole: "system"}
 	d, err := dataset.OpenDialogues(data, prompt)
 	require.NoError(t, err)
 	require.Equal(t, dataset.SmudgedDialogue(4, 7, 2, data, prompt), d.Batch(4, 7)[2])
+	require.Equal(t, ` +,0123456789?\bdenox{}`, d.Alphabet())
 }
 
 func TestOpenDialoguesNamesEveryFault(t *testing.T) {
