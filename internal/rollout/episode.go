@@ -28,7 +28,8 @@ type Attempt struct {
 	Answer  string  `json:"answer,omitempty"` // extracted answer
 	Rule    string  `json:"rule,omitempty"`   // the grader's rule that decided
 	Opaque  bool    `json:"opaque,omitempty"` // compared as tokens only
-	// PaperCorrect is the verdict of the paper's grading rules on the same text, for comparison only.
+	// TypedCorrect and PaperCorrect are the verdicts of both grading modes on the same text; Outcome follows the spec's.
+	TypedCorrect bool `json:"typed_correct,omitempty"`
 	PaperCorrect bool `json:"paper_correct,omitempty"`
 }
 

@@ -1,0 +1,70 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+
+	"multiattempt/internal/dataset"
+	"multiattempt/internal/policy"
+	"multiattempt/internal/seed"
+	"multiattempt/internal/spec"
+)
+
+// Settings are what a shard of episodes is rolled out under.
+type Settings struct {
+	Prompt    spec.Prompt
+	Attempts  spec.Attempts
+	Grading   spec.Grading
+	Sampling  policy.Params // MaxLength also bounds each dialogue, opening included
+	GroupSize int           // episodes of each presentation, G
+	Seed      uint64        // run seed
+	Step      int
+	Policy    string // digest of the sampler's weights
+}
+
+// Run rolls out G episodes of each presentation and returns them in the order of presentations, a group's samples
+// together: P·G episodes. finished, when not nil, is told how many have ended. A presentation whose opening leaves no
+// room for an answer is an error, before anything is sampled.
+func Run(ctx context.Context, s policy.Sampler, d Dialogue, g Grader, shown []dataset.Presentation, set Settings, finished func(done int)) ([]Episode, error) {
+	rows := make([]policy.Row, 0, len(shown)*set.GroupSize)
+	for _, p := range shown {
+		forced, err := newScript(d, set.Prompt, p)
+		if err != nil {
+			return nil, err
+		}
+		if len(forced.opening) >= set.Sampling.MaxLength {
+			return nil, fmt.Errorf("problem %s: the opening has %d tokens, a dialogue may hold %d; raise model.max_length or leave the problem out",
+				p.ID, len(forced.opening), set.Sampling.MaxLength)
+		}
+		for sample := range set.GroupSize {
+			rows = append(rows, newRow(forced, d, g, p, sample, set))
+		}
+	}
+	if err := s.Sample(ctx, rows, set.Sampling, finished); err != nil {
+		return nil, err
+	}
+	episodes := make([]Episode, len(rows))
+	for i, r := range rows {
+		r := r.(*row)
+		if !r.done {
+			return nil, fmt.Errorf("%w %s/%d: the sampler left it unfinished", ErrEpisode, r.episode.ProblemID, r.episode.Sample)
+		}
+		if err := r.episode.Check(); err != nil {
+			return nil, err
+		}
+		episodes[i] = r.episode
+	}
+	return episodes, nil
+}
+
+func newRow(forced *script, d Dialogue, g Grader, p dataset.Presentation, sample int, set Settings) *row {
+	return &row{
+		episode: Episode{
+			ProblemID: p.ID, Question: p.Question, Gold: p.Answer, Index: p.Index, Sample: sample, MaxTries: p.Attempts,
+			Policy: set.Policy, Seed: set.Seed, Step: set.Step,
+		},
+		script: forced, attempts: set.Attempts, length: set.Sampling.MaxLength,
+		decode: d.Decode, grade: judge(g, p, set.Grading),
+		seedAt: [4]uint64{set.Seed, uint64(set.Step), seed.Text(p.ID), uint64(sample)},
+	}
+}

@@ -1,0 +1,70 @@
+package update
+
+import (
+	"math"
+
+	"multiattempt/internal/experience"
+)
+
+// Stats are the facts of one iteration's update. Names carry unit and denominator; "token" is a sampled token.
+type Stats struct {
+	TokensTrained     int     `json:"tokens_trained"`
+	OptimizerSteps    int     `json:"optimizer_steps"`
+	PolicyLR          float64 `json:"policy_lr"` // of the last optimiser step
+	CriticLR          float64 `json:"critic_lr"`
+	PolicyLoss        float64 `json:"policy_loss"` // means over optimiser steps, weighted by tokens
+	ValueLoss         float64 `json:"value_loss"`
+	KL                float64 `json:"kl_k3_mean_per_token"` // against the reference, before the update
+	Entropy           float64 `json:"entropy_mean_per_token_nats"`
+	ClipFraction      float64 `json:"clip_fraction_of_tokens"`
+	RatioMax          float64 `json:"ratio_max"`
+	ApproxKL          float64 `json:"approx_kl_k3_mean_per_token"` // against the policy before the update
+	PolicyGradNorm    float64 `json:"policy_grad_norm_mean"`       // before clipping
+	CriticGradNorm    float64 `json:"critic_grad_norm_mean"`
+	AdvantageMean     float64 `json:"advantage_mean_per_token"` // before whitening
+	AdvantageStd      float64 `json:"advantage_std_per_token"`
+	ReturnMean        float64 `json:"return_mean_per_token"`
+	ValueMean         float64 `json:"value_mean_per_token"`
+	ExplainedVariance float64 `json:"value_explained_variance"`
+	MismatchMeanAbs   float64 `json:"sampler_mismatch_mean_abs_per_token"` // |log-prob of sampler − of trainer|
+	MismatchMax       float64 `json:"sampler_mismatch_max_abs"`
+}
+
+// collector gathers the facts of an iteration's optimiser steps.
+type collector struct {
+	s      Stats
+	tokens float64
+}
+
+func newCollector(b experience.Batch) *collector {
+	return &collector{s: Stats{
+		TokensTrained: b.TokensTrained, KL: b.KLMeanPerToken,
+		AdvantageMean: b.AdvantageMean, AdvantageStd: b.AdvantageStd, ReturnMean: b.ReturnMean, ValueMean: b.ValueMean,
+		ExplainedVariance: b.ExplainedVariance, MismatchMeanAbs: b.MismatchMeanAbs, MismatchMax: b.MismatchMax,
+	}}
+}
+
+func (c *collector) add(st StepStats, r Rates) {
+	w := float64(st.Tokens)
+	c.tokens += w
+	c.s.PolicyLoss += w * st.PolicyLoss
+	c.s.ValueLoss += w * st.ValueLoss
+	c.s.Entropy += w * st.Entropy
+	c.s.ClipFraction += w * st.ClipFraction
+	c.s.ApproxKL += w * st.ApproxKL
+	c.s.PolicyGradNorm += w * st.PolicyGradNorm
+	c.s.CriticGradNorm += w * st.CriticGradNorm
+	c.s.RatioMax = math.Max(c.s.RatioMax, st.RatioMax)
+	c.s.PolicyLR, c.s.CriticLR = r.Policy, r.Critic
+	c.s.OptimizerSteps++
+}
+
+func (c *collector) stats() Stats {
+	s := c.s
+	if c.tokens > 0 {
+		for _, mean := range []*float64{&s.PolicyLoss, &s.ValueLoss, &s.Entropy, &s.ClipFraction, &s.ApproxKL, &s.PolicyGradNorm, &s.CriticGradNorm} {
+			*mean /= c.tokens
+		}
+	}
+	return s
+}
