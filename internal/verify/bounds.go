@@ -11,4 +11,23 @@ const (
 	maxOpenBoxes = 64
 	// maxAnswerBytes is the longest answer that is parsed.
 	maxAnswerBytes = 4096
+	// maxTokens and maxNodes bound a parsed answer, maxDepth its nesting, maxDigits one number in it.
+	maxTokens = 2048
+	maxNodes  = 1024
+	maxDepth  = 64
+	maxDigits = 256
+	// maxCells is the largest matrix.
+	maxCells = 256
+	// maxItems is the longest list, set or tuple.
+	maxItems = 256
+	// maxRatBits is the largest numerator or denominator that is computed exactly.
+	maxRatBits = 4096
+	// maxFactorial is the largest n whose factorial is taken modulo a prime.
+	maxFactorial = 50_000
+	// maxSumTerms is the longest sum or product that is written out.
+	maxSumTerms = 512
+	// maxSigns is how many independent alternatives of ± are written out.
+	maxSigns = 32
+	// evalFuel is the numerical work of one comparison, in units of about a microsecond.
+	evalFuel = 6_000
 )

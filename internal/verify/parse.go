@@ -1,0 +1,467 @@
+package verify
+
+import (
+	"errors"
+	"strings"
+)
+
+// answer is a parsed answer, or an opaque one: tokens only.
+type answer struct {
+	node   *node  // nil if the answer is opaque
+	tokens string // the normalised tokens
+	typ    string // the name of its type
+	merged bool   // commas were read as separators of thousands
+	err    error  // why node is nil
+}
+
+// opaque reports whether only tokens can be compared.
+func (a answer) opaque() bool { return a.node == nil }
+
+// parse reads an answer. Every token must be consumed, or the answer is opaque.
+func parse(s string) answer { return parseSplit(s, false) }
+
+// parseSplit is parse with a choice: split keeps commas between groups of three digits separators.
+func parseSplit(s string, split bool) answer {
+	tokens, err := lex(s, split)
+	if err != nil {
+		return answer{tokens: squeeze(s), typ: "opaque", err: err}
+	}
+	tokens = trimTokens(tokens)
+	a := answer{tokens: joinTokens(tokens)}
+	for _, t := range tokens {
+		a.merged = a.merged || t.merged
+	}
+	a.node, a.err = parseTokens(tokens)
+	if a.node == nil {
+		a.typ = "opaque"
+		return a
+	}
+	a.typ = typeName(a.node)
+	return a
+}
+
+// squeeze is the normal form of an answer that has no tokens: without white space, at most maxAnswerBytes.
+func squeeze(s string) string {
+	if len(s) > maxAnswerBytes {
+		s = s[:maxAnswerBytes]
+	}
+	return strings.Join(strings.Fields(s), "")
+}
+
+// joinTokens is the normal form that opaque answers are compared by.
+func joinTokens(tokens []token) string {
+	var b strings.Builder
+	for _, t := range tokens {
+		if t.kind == tCmd {
+			b.WriteByte('\\')
+		}
+		s := t.s
+		if t.kind == tText {
+			s = plainWords(s)
+		}
+		b.WriteString(s)
+		b.WriteByte(' ')
+	}
+	return b.String()
+}
+
+// trimTokens drops punctuation around an answer, and braces that enclose all of it.
+func trimTokens(t []token) []token {
+	for {
+		n := len(t)
+		for len(t) > 0 && (t[len(t)-1].is(".") || t[len(t)-1].is(",") || t[len(t)-1].is(";") || t[len(t)-1].is(`\\`)) {
+			t = t[:len(t)-1]
+		}
+		for len(t) > 0 && (t[0].is("=") || t[0].is("≈") || t[0].is(":") || t[0].is(`\\`)) {
+			t = t[1:]
+		}
+		if len(t) > 2 && t[0].is("{") && t[len(t)-1].is("}") && matching(t) == len(t)-1 && !topComma(t[1:len(t)-1]) {
+			t = t[1 : len(t)-1]
+		}
+		if len(t) == n {
+			return t
+		}
+	}
+}
+
+// matching returns the index of the brace that closes the one at t[0].
+func matching(t []token) int {
+	depth := 0
+	for i := range t {
+		switch {
+		case t[i].is("{"):
+			depth++
+		case t[i].is("}"):
+			if depth--; depth == 0 {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// topComma reports whether a comma stands outside all brackets.
+func topComma(t []token) bool {
+	depth := 0
+	for i := range t {
+		if t[i].kind != tPunct {
+			continue
+		}
+		switch t[i].s {
+		case "{", "(", "[", `\{`:
+			depth++
+		case "}", ")", "]", `\}`:
+			depth--
+		case ",":
+			if depth == 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// parseTokens reads a whole answer: a choice, words, or mathematics.
+func parseTokens(tokens []token) (n *node, err error) {
+	if len(tokens) == 0 {
+		return nil, errSyntax
+	}
+	if n := parseChoice(tokens); n != nil {
+		return n, nil
+	}
+	n, err = parseMath(tokens)
+	if text := parseText(tokens); text != nil {
+		if err == nil && n.isScalar() {
+			text.kids = []*node{n}
+		}
+		return text, nil
+	}
+	return n, err
+}
+
+// parseMath reads tokens as mathematics.
+func parseMath(tokens []token) (n *node, err error) {
+	p := &parser{t: tokens}
+	defer func() {
+		if r := recover(); r != nil {
+			stop, ok := r.(parseStop)
+			if !ok {
+				panic(r)
+			}
+			n, err = nil, stop.err
+		}
+	}()
+	n = p.answer()
+	if p.i < len(p.t) {
+		return nil, errSyntax
+	}
+	return n, nil
+}
+
+// parser is a recursive-descent parser. Its methods panic with parseStop, which parseMath recovers.
+type parser struct {
+	t     []token
+	i     int
+	depth int
+	nodes int
+	bars  int // open absolute values
+	money bool
+}
+
+type parseStop struct{ err error }
+
+func (p *parser) fail() { panic(parseStop{errSyntax}) }
+
+// enter counts a level of nesting and a node, which also bounds the time of the parse.
+func (p *parser) enter() {
+	p.depth++
+	p.nodes++
+	if p.depth > maxDepth || p.nodes > 8*maxNodes {
+		panic(parseStop{errLimit})
+	}
+}
+
+func (p *parser) leave() { p.depth-- }
+
+func (p *parser) peek() token { return p.at(0) }
+
+func (p *parser) at(k int) token {
+	if p.i+k < len(p.t) {
+		return p.t[p.i+k]
+	}
+	return token{}
+}
+
+func (p *parser) accept(s string) bool {
+	if p.peek().is(s) {
+		p.i++
+		return true
+	}
+	return false
+}
+
+func (p *parser) expect(s string) {
+	if !p.accept(s) {
+		p.fail()
+	}
+}
+
+// answer reads items separated by commas, semicolons, line breaks and conjunctions.
+func (p *parser) answer() *node {
+	groups := [][]*node{nil}
+	for {
+		for p.accept("=") || p.accept("≈") { // "≈ 3.14" and a second line that begins with "="
+			continue
+		}
+		last := len(groups) - 1
+		groups[last] = append(groups[last], p.item())
+		if len(groups[last]) > maxItems || len(groups) > maxItems {
+			panic(parseStop{errLimit})
+		}
+		weak, ok := p.separator()
+		if !ok || p.i >= len(p.t) {
+			break
+		}
+		if weak {
+			groups = append(groups, nil)
+		}
+	}
+	return assemble(groups)
+}
+
+// separator reads what stands between two items. weak tells that it is not just a comma: ";", "and", "or".
+func (p *parser) separator() (weak, ok bool) {
+	for {
+		switch {
+		case p.accept(","), p.accept("&"):
+		case p.accept(";"), p.accept("and"), p.accept("or"), p.accept(`\\`):
+			weak = true
+		default:
+			return weak, ok
+		}
+		ok = true
+	}
+}
+
+var relations = map[string]relation{
+	"=": relEq, "≈": relApprox, "≡": relEquiv, "<": relLess, "<=": relLessEq, ">": relMore, ">=": relMoreEq,
+	"!=": relNotEq, "in": relIn, "notin": relNotIn, "to": "to",
+}
+
+// item reads a chain of relations between operands.
+func (p *parser) item() *node {
+	p.enter()
+	defer p.leave()
+	first := p.operand()
+	var n *node
+	for {
+		t := p.peek()
+		rel, ok := relations[t.s]
+		if !ok || t.kind != tPunct && t.kind != tCmd {
+			return orElse(n, first)
+		}
+		p.i++
+		p.accept("&")
+		if n == nil {
+			n = &node{kind: kRel, kids: []*node{first}}
+		}
+		n.ops = append(n.ops, rel)
+		n.kids = append(n.kids, p.operand())
+		if p.accept("pmod") {
+			n.kids = append(n.kids, p.group())
+			n.ops = append(n.ops, "mod")
+		}
+	}
+}
+
+func orElse(n, other *node) *node {
+	if n != nil {
+		return n
+	}
+	return other
+}
+
+// operand reads sets and numbers joined by ∪, ∩ and \setminus, with a unit after them.
+func (p *parser) operand() *node {
+	n := p.quantity()
+	for {
+		t := p.peek()
+		if t.kind != tCmd || t.s != "cup" && t.s != "cap" && t.s != "setminus" {
+			return n
+		}
+		p.i++
+		n = &node{kind: kSetOp, name: t.s, kids: []*node{n, p.quantity()}}
+	}
+}
+
+// quantity reads a number or expression and the unit, per-cent sign or currency that belongs to it.
+func (p *parser) quantity() *node {
+	outer := p.money
+	p.money = false
+	n := p.ratio()
+	if u, ok := p.unit(n); ok {
+		if u.percent {
+			n = op(kPercent, n)
+		} else {
+			n = &node{kind: kQuantity, kids: []*node{n}, unit: u}
+		}
+	} else if p.money {
+		n = &node{kind: kQuantity, kids: []*node{n}, unit: dollars}
+	}
+	p.money = outer
+	return n
+}
+
+func (p *parser) ratio() *node {
+	n := p.sum()
+	if !p.peek().is(":") {
+		return n
+	}
+	r := op(kRatio, n)
+	for p.accept(":") {
+		r.kids = append(r.kids, p.sum())
+	}
+	return r
+}
+
+// sum reads terms joined by + and -, and the signs ± and ∓.
+func (p *parser) sum() *node {
+	p.enter()
+	defer p.leave()
+	var n *node
+	for {
+		t := p.peek()
+		if n != nil && (t.kind != tPunct || !strings.Contains("+-±∓", t.s)) {
+			return n
+		}
+		sign := ""
+		for t.kind == tPunct && (t.s == "+" || t.s == "-" || t.s == "±" || t.s == "∓") {
+			p.i++
+			sign = combineSigns(sign, t.s)
+			t = p.peek()
+		}
+		n = p.attach(n, sign, p.term())
+	}
+}
+
+// combineSigns merges consecutive signs such as "--" or "+-".
+func combineSigns(a, b string) string {
+	switch {
+	case a == "" || a == "+":
+		return b
+	case b == "+":
+		return a
+	case a == "-" && b == "-":
+		return "+"
+	}
+	return b
+}
+
+// attach adds a signed term to the sum so far.
+func (p *parser) attach(n *node, sign string, term *node) *node {
+	switch sign {
+	case "-":
+		term = neg(term)
+	case "±", "∓":
+		pm := &node{kind: kPM, name: map[string]string{"±": "pm", "∓": "mp"}[sign], kids: []*node{orElse(n, intNode(0)), term}}
+		return pm
+	}
+	switch {
+	case n == nil:
+		return term
+	case n.kind == kAdd && !n.mixed:
+		n.kids = append(n.kids, term)
+		return n
+	}
+	return op(kAdd, n, term)
+}
+
+// term reads factors that are multiplied, divided, or merely written side by side.
+func (p *parser) term() *node {
+	n := p.factor()
+	last := n
+	for {
+		t := p.peek()
+		switch {
+		case t.is("*"):
+			p.i++
+			last = p.signed()
+			n = product(n, last)
+		case t.is("/"):
+			p.i++
+			last = p.signed()
+			n = op(kDiv, n, last)
+		case t.is("mod"):
+			p.i++
+			n = call("mod", n, p.signed())
+		case t.kind == tNum && last.kind == kNum: // "3 4" is no product
+			return n
+		case p.startsFactor():
+			last = p.factor()
+			n = product(n, last)
+		default:
+			return n
+		}
+	}
+}
+
+func product(a, b *node) *node {
+	if a.kind == kMul {
+		a.kids = append(a.kids, b)
+		return a
+	}
+	return op(kMul, a, b)
+}
+
+// signed reads a factor that may carry a sign, as in 2·-3.
+func (p *parser) signed() *node {
+	switch {
+	case p.accept("-"):
+		return neg(p.signed())
+	case p.accept("+"):
+		return p.signed()
+	}
+	return p.factor()
+}
+
+// startsFactor reports whether the next token begins a factor that is multiplied implicitly.
+func (p *parser) startsFactor() bool {
+	t := p.peek()
+	switch t.kind {
+	case tLetter, tNum:
+		return true
+	case tWord, tRoman, tText:
+		return !p.unitAhead() && t.kind != tText
+	case tCmd:
+		return operandCommands[t.s] || strings.HasPrefix(t.s, "begin ") || t.s == "sqrt" || functionNames[t.s] != ""
+	case tPunct:
+		switch t.s {
+		case "(", "[", "{", `\{`, "|(", "⌊", "⌈", "⟨":
+			return !(t.s == "[" && p.closesInterval())
+		case "|", "||":
+			return p.bars == 0
+		case `\$`:
+			return false
+		}
+	}
+	return false
+}
+
+// closesInterval reports whether "[" at this place closes an interval in the French style, as in ]0,1[.
+func (p *parser) closesInterval() bool {
+	next := p.at(1)
+	return next.kind == tEnd || next.is(",") || next.is("cup") || next.is(";")
+}
+
+// factor reads a power with its postfix signs.
+func (p *parser) factor() *node {
+	p.enter()
+	defer p.leave()
+	if n := p.mixedNumber(); n != nil {
+		return n
+	}
+	return p.postfix(p.atom())
+}
+
+// isLimit reports whether an answer exceeded a bound, so that it is neither right nor wrong.
+func isLimit(err error) bool { return errors.Is(err, errLimit) }
