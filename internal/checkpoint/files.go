@@ -1,0 +1,103 @@
+package checkpoint
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"multiattempt/internal/blob"
+)
+
+// maxSmall bounds what is read whole without knowing its size before: manifests and pointers.
+const maxSmall = 16 << 20
+
+// readSmall reads an object whose digest is not known.
+func readSmall(ctx context.Context, s blob.Store, key string) ([]byte, error) {
+	body, _, err := s.Get(ctx, key)
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", key, err)
+	}
+	defer body.Close() //nolint:errcheck // only read from
+	b, err := io.ReadAll(io.LimitReader(body, maxSmall+1))
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", key, err)
+	}
+	if len(b) > maxSmall {
+		return nil, fmt.Errorf("%w: %s is larger than %d bytes", blob.ErrCorrupt, key, maxSmall)
+	}
+	return b, nil
+}
+
+// digestFile returns size and digest of a file, as a reference without a key.
+func digestFile(root fs.FS, name string) (blob.Ref, error) {
+	f, err := root.Open(name)
+	if err != nil {
+		return blob.Ref{}, err
+	}
+	defer f.Close() //nolint:errcheck // only read from
+	h := sha256.New()
+	n, err := io.Copy(h, f)
+	if err != nil {
+		return blob.Ref{}, err
+	}
+	return blob.Ref{SHA256: blob.Digest(h.Sum(nil)), Size: n}, nil
+}
+
+// putFile stores a local file under ref.Key, unless the very same object is there already.
+func putFile(ctx context.Context, s blob.Store, ref blob.Ref, from string) error {
+	if o, err := s.Stat(ctx, ref.Key); err == nil && o.Size == ref.Size && o.SHA256 == ref.SHA256 {
+		return nil
+	}
+	f, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // only read from
+	_, err = s.Put(ctx, ref.Key, f, ref.Size, blob.PutOptions{})
+	return err
+}
+
+// getFile writes the object that ref names to a local file and verifies it. A mismatch is read once more, since a store
+// may serve a torn read; then it is a *blob.CorruptError.
+func getFile(ctx context.Context, s blob.Store, ref blob.Ref, to string) error {
+	if to != os.DevNull {
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+	}
+	var corrupt *blob.CorruptError
+	for range 2 {
+		got, size, err := copyObject(ctx, s, ref.Key, to)
+		if err != nil {
+			return err
+		}
+		if got == ref.SHA256 && size == ref.Size {
+			return nil
+		}
+		corrupt = &blob.CorruptError{Key: ref.Key, Want: ref.SHA256, Got: got, WantSize: ref.Size, GotSize: size}
+	}
+	return corrupt
+}
+
+func copyObject(ctx context.Context, s blob.Store, key, to string) (got blob.Digest, size int64, err error) {
+	body, _, err := s.Get(ctx, key)
+	if err != nil {
+		return got, 0, fmt.Errorf("load %s: %w", key, err)
+	}
+	defer body.Close() //nolint:errcheck // only read from
+	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return got, 0, err
+	}
+	h := sha256.New()
+	size, err = io.Copy(io.MultiWriter(h, f), body)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return got, 0, fmt.Errorf("load %s: %w", key, err)
+	}
+	return blob.Digest(h.Sum(nil)), size, nil
+}
