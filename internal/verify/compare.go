@@ -6,6 +6,11 @@ import "strings"
 // It never panics and its work is bounded for every input.
 func Compare(gold, answer string, o Options) Verdict {
 	answer = strings.TrimSpace(answer)
+	if o.Mode == ModePaper {
+		v := comparePaper(gold, answer)
+		v.Extracted, v.HasAnswer = answer, answer != ""
+		return v
+	}
 	if answer == "" {
 		return Verdict{Status: StatusNoAnswer, Rule: "empty_box"}
 	}
@@ -13,12 +18,7 @@ func Compare(gold, answer string, o Options) Verdict {
 	v := Verdict{
 		Extracted: answer, HasAnswer: true, Opaque: g.opaque() || p.opaque(), GoldType: g.typ, PredType: p.typ,
 	}
-	var r result
-	if o.Mode == ModePaper {
-		r = paperEqual(gold, answer)
-	} else {
-		r = compareAnswers(gold, answer, g, p)
-	}
+	r := compareAnswers(gold, answer, g, p)
 	v.Rule = r.rule
 	switch r.outcome {
 	case same:
@@ -56,12 +56,12 @@ func compareAnswers(gold, answer string, g, p answer) result {
 	c := &comparer{fuel: evalFuel}
 	r := c.compare(g.node, p.node)
 	if r.outcome == different && p.merged && g.node.kind == kList {
-		if again := parseSplit(answer, true); !again.opaque() {
+		if again := parseStyle(answer, splitStyle); !again.opaque() {
 			return c.compare(g.node, again.node)
 		}
 	}
 	if r.outcome == different && g.merged && p.node.kind == kList {
-		if again := parseSplit(gold, true); !again.opaque() {
+		if again := parseStyle(gold, splitStyle); !again.opaque() {
 			return c.compare(again.node, p.node)
 		}
 	}

@@ -42,12 +42,24 @@ type lexer struct {
 	i      int
 	out    []token
 	spaced bool
-	depth  int  // open brackets: inside them a comma always separates
-	split  bool // commas never separate thousands
+	depth  int // open brackets: inside them a comma always separates
+	style  style
 }
 
-// lex tokenises an answer. split keeps every comma a separator, also between groups of three digits.
-func lex(s string, split bool) ([]token, error) {
+// style selects a reading of an answer.
+type style uint8
+
+const (
+	plainStyle style = iota
+	// splitStyle keeps commas separators, also between groups of three digits.
+	splitStyle
+	// texStyle reads LaTeX as the parser of the paper's grader does: letters are variables, unless a
+	// backslash stands before them; a control sequence may run into the letters after it; no unit is read.
+	texStyle
+)
+
+// lex tokenises an answer.
+func lex(s string, style style) ([]token, error) {
 	if len(s) > maxAnswerBytes {
 		return nil, errLimit
 	}
@@ -57,7 +69,7 @@ func lex(s string, split bool) ([]token, error) {
 	if !isASCII(s) {
 		s = plainUnicode(s)
 	}
-	l := &lexer{s: s, split: split, out: make([]token, 0, min(len(s)+1, 64))}
+	l := &lexer{s: s, style: style, out: make([]token, 0, min(len(s)+1, 64))}
 	for l.i < len(l.s) {
 		if err := l.next(); err != nil {
 			return nil, err
@@ -221,6 +233,12 @@ func allDigits(s string) bool {
 // and whether it is a plain comma, which may also separate the items of a list.
 func (l *lexer) separator() (length int, comma bool) {
 	r := l.rest()
+	if l.style == texStyle {
+		if strings.HasPrefix(r, "{,}") {
+			return len("{,}"), false
+		}
+		return 0, false
+	}
 	for _, sep := range [...]string{`{,}`, `,\!`, `{,\!}`, `\,`, `\ `, `{\,}`, ` `} {
 		if strings.HasPrefix(r, sep) {
 			n := len(sep)
@@ -230,7 +248,7 @@ func (l *lexer) separator() (length int, comma bool) {
 			return n, false
 		}
 	}
-	if strings.HasPrefix(r, ",") && l.depth == 0 && !l.split {
+	if strings.HasPrefix(r, ",") && l.depth == 0 && l.style == plainStyle {
 		return 1, true
 	}
 	return 0, false
@@ -264,6 +282,12 @@ func (l *lexer) letters() {
 		l.i++
 	}
 	run := l.s[start:l.i]
+	if l.style == texStyle {
+		for i := range run {
+			l.emit(tLetter, run[i:i+1])
+		}
+		return
+	}
 	if strings.HasPrefix(l.rest(), ".") && (run == "np" || run == "math") && l.i+1 < len(l.s) && isLetter(l.s[l.i+1]) {
 		l.i++ // np.arcsin and math.sqrt: the module's name says nothing
 		return

@@ -19,6 +19,9 @@ func (l *lexer) command() error {
 		l.i++
 	}
 	name := l.s[start:l.i]
+	if l.style == texStyle {
+		name = l.knownPrefix(name) // an unknown name gets no meaning, so the parser refuses it
+	}
 	switch {
 	case textCommands[name]:
 		content, ok := l.group()
@@ -47,6 +50,23 @@ func (l *lexer) command() error {
 		l.named(name)
 	}
 	return nil
+}
+
+// knownPrefix cuts a control sequence that ran into the letters after it, as in \sinx, to the longest known
+// name, and goes back to the rest.
+func (l *lexer) knownPrefix(name string) string {
+	for n := len(name); n > 1; n-- {
+		head := name[:n]
+		if head == "tbinom" || head == "dbinom" {
+			break
+		}
+		if _, ok := commandPunct[head]; ok || texNames[head] || greek[head] || silentCommands[head] ||
+			head == "text" || romanCommands[head] || alphabetCommands[head] {
+			l.i -= len(name) - n
+			return head
+		}
+	}
+	return "?" + name
 }
 
 // named emits a control sequence under its canonical name.
@@ -219,6 +239,9 @@ var (
 		scriptstyle limits nolimits big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr hfill noindent
 		mathstrut strut boxed fbox ensuremath bf it tt large Large small normalsize middle nonumber mathopen mathclose
 		hskip relax`)
+	texNames = nameSet(`frac cfrac binom sqrt sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp pi infty
+		sum prod lim int cup cap in notin begin end left right gcd lcm max min det mod circ degree emptyset hat bar
+		overline tilde vec dot ddot pm mp hline`)
 	greek = nameSet(`alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron rho sigma tau
 		upsilon phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega hbar ell odot nabla
 		partial aleph mho dag star bullet imath jmath Box triangle square diamond`)

@@ -18,11 +18,11 @@ type answer struct {
 func (a answer) opaque() bool { return a.node == nil }
 
 // parse reads an answer. Every token must be consumed, or the answer is opaque.
-func parse(s string) answer { return parseSplit(s, false) }
+func parse(s string) answer { return parseStyle(s, plainStyle) }
 
-// parseSplit is parse with a choice: split keeps commas between groups of three digits separators.
-func parseSplit(s string, split bool) answer {
-	tokens, err := lex(s, split)
+// parseStyle reads an answer in a style.
+func parseStyle(s string, style style) answer {
+	tokens, err := lex(s, style)
 	if err != nil {
 		return answer{tokens: squeeze(s), typ: "opaque", err: err}
 	}
@@ -31,7 +31,7 @@ func parseSplit(s string, split bool) answer {
 	for _, t := range tokens {
 		a.merged = a.merged || t.merged
 	}
-	a.node, a.err = parseTokens(tokens)
+	a.node, a.err = parseTokens(tokens, style)
 	if a.node == nil {
 		a.typ = "opaque"
 		return a
@@ -122,14 +122,14 @@ func topComma(t []token) bool {
 }
 
 // parseTokens reads a whole answer: a choice, words, or mathematics.
-func parseTokens(tokens []token) (n *node, err error) {
+func parseTokens(tokens []token, style style) (n *node, err error) {
 	if len(tokens) == 0 {
 		return nil, errSyntax
 	}
 	if n := parseChoice(tokens); n != nil {
 		return n, nil
 	}
-	n, err = parseMath(tokens)
+	n, err = parseMath(tokens, style)
 	if text := parseText(tokens); text != nil {
 		if err == nil && n.isScalar() {
 			text.kids = []*node{n}
@@ -140,8 +140,8 @@ func parseTokens(tokens []token) (n *node, err error) {
 }
 
 // parseMath reads tokens as mathematics.
-func parseMath(tokens []token) (n *node, err error) {
-	p := &parser{t: tokens}
+func parseMath(tokens []token, style style) (n *node, err error) {
+	p := &parser{t: tokens, tex: style == texStyle}
 	defer func() {
 		if r := recover(); r != nil {
 			stop, ok := r.(parseStop)
@@ -166,6 +166,7 @@ type parser struct {
 	nodes int
 	bars  int // open absolute values
 	money bool
+	tex   bool // texStyle: a letter before a parenthesis is a function; square brackets do not group
 }
 
 type parseStop struct{ err error }

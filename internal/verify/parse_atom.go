@@ -146,7 +146,7 @@ func (p *parser) index() *node {
 		expression = expression || k > 0 && (t.is("+") || t.is("-"))
 	}
 	if expression {
-		if n, err := parseMath(inner); err == nil && n.isScalar() {
+		if n, err := parseMath(inner, plainStyle); err == nil && n.isScalar() {
 			return n.orWrapped()
 		}
 	}
@@ -178,6 +178,9 @@ func indexText(t token) string {
 func (p *parser) isCall(name string, primed bool) bool {
 	if !p.peek().is("(") {
 		return false
+	}
+	if p.tex {
+		return true
 	}
 	switch name[0] {
 	case 'f', 'g', 'F', 'G':
@@ -344,7 +347,7 @@ func (p *parser) bracketed(open byte) *node {
 	p.i++
 	closing := t.s[0]
 	if len(kids) == 1 {
-		if open == '(' && closing == ')' || open == '[' && closing == ']' {
+		if open == '(' && closing == ')' || open == '[' && closing == ']' && (!p.tex || kids[0].kind == kMatrix) {
 			return parenthesized(kids[0])
 		}
 		p.fail()

@@ -69,7 +69,7 @@ func parseText(tokens []token) *node {
 
 // textContents reads the contents of a lone \text{…} as an answer, unless they are words.
 func textContents(s string) *node {
-	tokens, err := lex(s, false)
+	tokens, err := lex(s, plainStyle)
 	if err != nil || len(tokens) == 0 {
 		return nil
 	}
@@ -78,7 +78,7 @@ func textContents(s string) *node {
 			return nil
 		}
 	}
-	n, err := parseTokens(trimTokens(tokens))
+	n, err := parseTokens(trimTokens(tokens), plainStyle)
 	if err != nil {
 		return nil
 	}
@@ -118,7 +118,7 @@ func parseChoice(tokens []token) *node {
 	}
 	n := &node{kind: kChoice, name: letter}
 	if rest = trimTokens(rest); len(rest) > 0 {
-		text, err := parseTokens(rest)
+		text, err := parseTokens(rest, plainStyle)
 		if err != nil {
 			return nil
 		}
