@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Special tokens of a character-level tokenizer. A role's token opens its turn, characterEnd closes any turn.
@@ -23,9 +25,9 @@ const characterTemplate = `{% for message in messages %}{{ '<|' + message['role'
 
 // NewCharacterFolder writes the tokenizer of a model that reads characters: tokenizer.json, tokenizer_config.json with a
 // chat template, generation_config.json, all readable by Hugging Face's libraries too. Ids 0 to 4 are padding, end of
-// turn, system, user, assistant; the alphabet follows in its order. It returns the number of ids. The alphabet holds
-// each character once, ASCII only.
-func NewCharacterFolder(dir, alphabet string) (vocabulary int, err error) {
+// turn, system, user, assistant; the alphabet follows in its order, then the words: pieces of text that are one token
+// each wherever they occur. It returns the number of ids. The alphabet holds each character once, ASCII only.
+func NewCharacterFolder(dir, alphabet string, words ...string) (vocabulary int, err error) {
 	specials := []string{characterPad, characterEnd, characterSystem, characterUser, characterAssistant}
 	vocab := map[string]int{}
 	for i, r := range alphabet {
@@ -39,11 +41,21 @@ func NewCharacterFolder(dir, alphabet string) (vocabulary int, err error) {
 		vocab[letter] = len(specials) + len(vocab)
 	}
 	added := []map[string]any{}
-	for id, s := range specials {
+	add := func(id int, content string, special bool) {
 		added = append(added, map[string]any{
-			"id": id, "content": s, "special": true, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+			"id": id, "content": content, "special": special, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
 		})
+	}
+	for id, s := range specials {
+		add(id, s, true)
 		vocab[s] = id
+	}
+	for i, w := range words {
+		if utf8.RuneCountInString(w) < 2 || slices.Contains(words[:i], w) {
+			return 0, fmt.Errorf("%w: word %d is %q; a word has two characters or more and is listed once", ErrTokenizer, i, w)
+		}
+		add(len(vocab), w, false)
+		vocab[w] = len(vocab)
 	}
 	byteLevel := map[string]any{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false}
 	files := map[string]any{

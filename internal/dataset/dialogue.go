@@ -1,8 +1,6 @@
 package dataset
 
 import (
-	"fmt"
-
 	"multiattempt/internal/seed"
 	"multiattempt/internal/spec"
 )
@@ -22,10 +20,11 @@ type Turn struct {
 }
 
 // SmudgedDialogue returns a whole multi-attempt dialogue about a smudged sum of the training split, as a stubborn
-// person would hold it. The arithmetic is right in every attempt. The number of attempts told is uniform over
-// 1…d.MaxAttempts. The first answer is one of the possible sums, drawn uniformly; a retry repeats the answer just
-// rejected with probability d.Stubborn, else it is drawn uniformly from all of them. Feedback follows and the dialogue
-// ends exactly as in an episode: at the right answer or when the attempts are used up. A function of its arguments.
+// person would hold it. An attempt names the digit it supposes and boxes the sum; the arithmetic is always right. The
+// number of attempts told is uniform over 1…d.MaxAttempts. The first digit is drawn uniformly from the possible ones; a
+// retry repeats the one just rejected with probability d.Stubborn, else it is drawn uniformly from those not tried yet.
+// Feedback follows and the dialogue ends exactly as in an episode: at the right answer or when the attempts are used up.
+// A function of its arguments.
 func SmudgedDialogue(tuningSeed uint64, step, row int, d spec.TuningData, p spec.Prompt) []Turn {
 	at := []uint64{tuningSeed, uint64(step), uint64(row)}
 	q := drawQuestion("smudged/tuning", at...)
@@ -35,16 +34,17 @@ func SmudgedDialogue(tuningSeed uint64, step, row int, d spec.TuningData, p spec
 	allowed := 1 + draw.IntN(d.MaxAttempts)
 
 	turns := opening(p, allowed, problem.Question)
-	answer := answers[draw.IntN(len(answers))]
+	untried := draw.Perm(len(answers))
+	var try int
 	for left := allowed - 1; ; left-- {
-		turns = append(turns, Turn{Role: RoleAssistant, Content: fmt.Sprintf(`\boxed{%s}`, answer), Imitate: true})
-		if answer == problem.Answer || left == 0 {
+		if left == allowed-1 || draw.Float64() >= d.Stubborn {
+			try, untried = untried[0], untried[1:]
+		}
+		turns = append(turns, Turn{Role: RoleAssistant, Content: q.attempt(try), Imitate: true})
+		if answers[try] == problem.Answer || left == 0 {
 			return turns
 		}
 		turns = append(turns, feedback(p, left, problem.Question)...)
-		if draw.Float64() >= d.Stubborn {
-			answer = answers[draw.IntN(len(answers))]
-		}
 	}
 }
 

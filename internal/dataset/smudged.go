@@ -57,6 +57,11 @@ func (q smudgedQuestion) answers() []string {
 	return sums
 }
 
+// attempt is what an assistant writes who supposes digit i: the digit, then the sum in a box.
+func (q smudgedQuestion) attempt(i int) string {
+	return fmt.Sprintf(`%d \boxed{%d}`, q.digits[i], q.addend+q.digits[i])
+}
+
 // test reports whether the question belongs to the test split: a function of its text alone, so that no text is ever in
 // both splits, whatever the seeds.
 func (q smudgedQuestion) test() bool {

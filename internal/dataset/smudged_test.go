@@ -138,6 +138,7 @@ func TestSmudgedDialogue(t *testing.T) {
 			answer, status := verify.Extract(turn.Content, verify.Options{})
 			require.Equal(t, verify.ExtractFound, status)
 			require.Contains(t, sums, answer)
+			require.Regexp(t, `^\d \\boxed\{\d+\}$`, turn.Content, "the digit supposed, then the sum")
 			if previous != "" {
 				retries++
 				if answer == previous {
@@ -149,8 +150,7 @@ func TestSmudgedDialogue(t *testing.T) {
 		require.LessOrEqual(t, (len(turns)-1)/2, allowed)
 	}
 	require.InDelta(t, 800, told["5"], 130)
-	// 60 % stubborn, and a free draw names the rejected value again once in m; m = 2…4 are not equally frequent in retries.
-	require.InDelta(t, 0.73, repeats/retries, 0.03)
+	require.InDelta(t, 0.6, repeats/retries, 0.03, "what is not stubborn is a true alternative")
 }
 
 func TestOpenSmudged(t *testing.T) {

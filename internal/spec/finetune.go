@@ -26,6 +26,8 @@ type Architecture struct {
 	KVHeads          int     `json:"kv_heads"`
 	MaxPositions     int     `json:"max_positions"`
 	RopeTheta        float64 `json:"rope_theta"`
+	// Words are pieces of text that are one token each, beside single characters.
+	Words []string `json:"words,omitempty"`
 }
 
 // TuningData says which dialogues are imitated.
@@ -35,7 +37,7 @@ type TuningData struct {
 	Source    string `json:"source"`
 	BatchSize int    `json:"batch_size"` // dialogues of one optimiser step
 	// MaxAttempts and Stubborn shape generated dialogues: attempts told are uniform over 1…MaxAttempts, and a retry
-	// repeats the answer just rejected with probability Stubborn, otherwise names one of the values drawn uniformly.
+	// repeats the answer just rejected with probability Stubborn, otherwise names a value not tried yet, drawn uniformly.
 	MaxAttempts int     `json:"max_attempts"`
 	Stubborn    float64 `json:"stubborn"`
 }
