@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"multiattempt/internal/dataset"
@@ -9,6 +10,9 @@ import (
 	"multiattempt/internal/seed"
 	"multiattempt/internal/spec"
 )
+
+// ErrNoRoom: a dialogue's opening is longer than the model's context allows.
+var ErrNoRoom = errors.New("the opening leaves no room for an answer")
 
 // Settings are what a shard of episodes is rolled out under.
 type Settings struct {
@@ -24,17 +28,13 @@ type Settings struct {
 
 // Run rolls out G episodes of each presentation and returns them in the order of presentations, a group's samples
 // together: P·G episodes. finished, when not nil, is told how many have ended. A presentation whose opening leaves no
-// room for an answer is an error, before anything is sampled.
+// room for an answer is ErrNoRoom, before anything is sampled.
 func Run(ctx context.Context, s policy.Sampler, d Dialogue, g Grader, shown []dataset.Presentation, set Settings, finished func(done int)) ([]Episode, error) {
 	rows := make([]policy.Row, 0, len(shown)*set.GroupSize)
 	for _, p := range shown {
-		forced, err := newScript(d, set.Prompt, p)
+		forced, err := scriptWithin(d, set.Prompt, p, set.Sampling.MaxLength)
 		if err != nil {
 			return nil, err
-		}
-		if len(forced.opening) >= set.Sampling.MaxLength {
-			return nil, fmt.Errorf("problem %s: the opening has %d tokens, a dialogue may hold %d; raise model.max_length or leave the problem out",
-				p.ID, len(forced.opening), set.Sampling.MaxLength)
 		}
 		for sample := range set.GroupSize {
 			rows = append(rows, newRow(forced, d, g, p, sample, set))
@@ -55,6 +55,26 @@ func Run(ctx context.Context, s policy.Sampler, d Dialogue, g Grader, shown []da
 		episodes[i] = r.episode
 	}
 	return episodes, nil
+}
+
+// CheckPresentation reports what would keep a presentation from being rolled out: turns that the model's template
+// refuses, or ErrNoRoom.
+func CheckPresentation(d Dialogue, p spec.Prompt, shown dataset.Presentation, maxLength int) error {
+	_, err := scriptWithin(d, p, shown, maxLength)
+	return err
+}
+
+// scriptWithin renders the forced turns and makes sure that the opening leaves room for an answer.
+func scriptWithin(d Dialogue, p spec.Prompt, shown dataset.Presentation, maxLength int) (*script, error) {
+	forced, err := newScript(d, p, shown)
+	if err != nil {
+		return nil, err
+	}
+	if len(forced.opening) >= maxLength {
+		return nil, fmt.Errorf("problem %s: %w: it has %d tokens, a dialogue may hold %d; raise model.max_length or leave the problem out",
+			shown.ID, ErrNoRoom, len(forced.opening), maxLength)
+	}
+	return forced, nil
 }
 
 func newRow(forced *script, d Dialogue, g Grader, p dataset.Presentation, sample int, set Settings) *row {

@@ -1,0 +1,197 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"multiattempt/internal/blob"
+	"multiattempt/internal/dataset"
+	"multiattempt/internal/reward"
+	"multiattempt/internal/spec"
+	"multiattempt/internal/update"
+)
+
+// Data are the activities that need neither sampler nor learner.
+type Data struct {
+	store   blob.Store
+	engine  Engine // describes and creates models; computes nothing
+	presets Presets
+	dataDir string
+	library dataset.Library
+}
+
+// NewData returns the activities; dataDir is where data sets and model folders are looked for.
+func NewData(store blob.Store, engine Engine, presets Presets, dataDir string) *Data {
+	return &Data{store: store, engine: engine, presets: presets, dataDir: dataDir}
+}
+
+// ResolveSpec turns a user's settings into a complete spec, makes sure that model, prompt and data can be used, and finds
+// out where the run stands: a run with checkpoints goes on from the newest, or is refused when its settings are others.
+func (d *Data) ResolveSpec(ctx context.Context, in ResolveSpecInput) (ResolveSpecOutput, error) {
+	pulse, stop := beat(ctx)
+	defer stop()
+	out, err := d.resolveSpec(ctx, in, pulse)
+	return out, failure(err)
+}
+
+func (d *Data) resolveSpec(ctx context.Context, in ResolveSpecInput, pulse *pulse) (ResolveSpecOutput, error) {
+	run, err := spec.Resolve(in.Spec, d.presets.Train)
+	if err != nil {
+		return ResolveSpecOutput{}, err
+	}
+	if err := checkRun(in.Run); err != nil {
+		return ResolveSpecOutput{}, err
+	}
+	if run.Name == "" {
+		run.Name = in.Run
+	}
+	out := ResolveSpecOutput{Name: run.Name, Model: run.Model.Source, Plan: plan(run)}
+	if out.Digest, err = run.Digest(); err != nil {
+		return out, err
+	}
+	pulse.report(Progress{What: "model"})
+	if out.Base, err = d.storeModel(ctx, run.Model.Source); err != nil {
+		return out, err
+	}
+	if err := d.checkModel(ctx, run, out.Base); err != nil {
+		return out, err
+	}
+	pulse.report(Progress{What: "data"})
+	if err := d.checkData(ctx, run); err != nil {
+		return out, err
+	}
+	if out.Checkpoint, out.Restored, err = d.standing(ctx, in.Run, out.Digest); err != nil {
+		return out, err
+	}
+	out.Spec, err = putJSON(ctx, d.store, runKey(in.Run), "spec", run)
+	return out, err
+}
+
+// checkRun refuses a workflow id that cannot be part of a key.
+func checkRun(run string) error {
+	if err := blob.CheckKey(runKey(run)); err != nil {
+		return fmt.Errorf("workflow id %q cannot name a run: %w", run, err)
+	}
+	return nil
+}
+
+// plan takes from a spec what the workflow goes by.
+func plan(run spec.Run) Plan {
+	p := Plan{
+		Iterations: run.Iterations, ContinueAfter: run.ContinueAfter,
+		Episodes:        run.Data.ProblemsPerStep * run.Data.GroupSize,
+		Shards:          shards(run.Data.ProblemsPerStep, max(1, run.Data.ShardSize/run.Data.GroupSize)),
+		CheckpointEvery: run.Checkpoint.Every,
+		Rates:           update.Rates{Policy: run.Optimizer.PolicyLR, Critic: run.Optimizer.CriticLR},
+	}
+	if len(run.Evaluation.Sets) == 0 {
+		return p
+	}
+	p.EvaluateAttempts, p.FinalAttempts = run.Evaluation.Attempts, run.Evaluation.Final
+	if len(p.EvaluateAttempts) > 0 {
+		p.EvaluateEvery = run.Evaluation.Every
+	}
+	for _, ks := range [][]int{p.FinalAttempts, p.EvaluateAttempts} {
+		if len(ks) > 0 {
+			p.ScoreAttempts = ks[0]
+		}
+	}
+	return p
+}
+
+// shards is the number of shards of at most size items that hold n items.
+func shards(n, size int) int { return (n + size - 1) / size }
+
+// checkData opens every set that the run will need.
+func (d *Data) checkData(ctx context.Context, run spec.Run) error {
+	train, err := d.train(ctx, run)
+	if err != nil {
+		return err
+	}
+	if _, err := train.Present(run.Seed, 0, run.Data.ProblemsPerStep, run.Attempts); err != nil {
+		return err
+	}
+	for _, name := range run.Evaluation.Sets {
+		if _, err := d.test(ctx, run, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Data) train(ctx context.Context, run spec.Run) (*dataset.Set, error) {
+	return d.open(ctx, run.Data.Train, dataset.Options{Split: dataset.Train, DataDir: d.dataDir, Limit: run.Data.Limit,
+		FieldQuestion: run.Data.FieldQuestion, FieldAnswer: run.Data.FieldAnswer})
+}
+
+func (d *Data) test(ctx context.Context, run spec.Run, name string) (*dataset.Set, error) {
+	return d.open(ctx, name, dataset.Options{Split: dataset.Test, DataDir: d.dataDir, Limit: run.Evaluation.Limit,
+		FieldQuestion: run.Data.FieldQuestion, FieldAnswer: run.Data.FieldAnswer})
+}
+
+func (d *Data) open(ctx context.Context, name string, o dataset.Options) (*dataset.Set, error) {
+	s, err := d.library.Open(ctx, name, o)
+	return s, missingIsBad(err)
+}
+
+// missingIsBad makes a data file that does not exist the user's mistake, which repeating does not mend.
+func missingIsBad(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", dataset.ErrData, err)
+	}
+	return err
+}
+
+// SampleBatch draws an iteration's problems, each with its number of attempts: a function of seed and step.
+func (d *Data) SampleBatch(ctx context.Context, in SampleBatchInput) (SampleBatchOutput, error) {
+	out, err := d.sampleBatch(ctx, in)
+	return out, failure(err)
+}
+
+func (d *Data) sampleBatch(ctx context.Context, in SampleBatchInput) (SampleBatchOutput, error) {
+	run, err := loadRun(ctx, d.store, in.Spec)
+	if err != nil {
+		return SampleBatchOutput{}, err
+	}
+	set, err := d.train(ctx, run)
+	if err != nil {
+		return SampleBatchOutput{}, err
+	}
+	shown, err := set.Present(run.Seed, in.Step, run.Data.ProblemsPerStep, run.Attempts)
+	if err != nil {
+		return SampleBatchOutput{}, err
+	}
+	ref, err := putJSON(ctx, d.store, stepKey(in.Run, in.Step+1), "problems", shown)
+	return SampleBatchOutput{Problems: ref}, err
+}
+
+// Experience is what an update learns from: an iteration's episodes and their rewards.
+type Experience struct {
+	Step     int            `json:"step"`     // iterations done before
+	Episodes []blob.Ref     `json:"episodes"` // shards
+	Rewards  []float64      `json:"rewards"`  // one an episode, in the order of shards
+	Summary  reward.Summary `json:"summary"`
+}
+
+// Reward turns the outcomes of an iteration's episodes into rewards.
+func (d *Data) Reward(ctx context.Context, in RewardInput) (RewardOutput, error) {
+	out, err := d.reward(ctx, in)
+	return out, failure(err)
+}
+
+func (d *Data) reward(ctx context.Context, in RewardInput) (RewardOutput, error) {
+	run, err := loadRun(ctx, d.store, in.Spec)
+	if err != nil {
+		return RewardOutput{}, err
+	}
+	episodes, err := LoadEpisodes(ctx, d.store, in.Episodes)
+	if err != nil {
+		return RewardOutput{}, err
+	}
+	rewards := reward.All(episodes, run.Reward)
+	x := Experience{Step: in.Step, Episodes: in.Episodes, Rewards: rewards, Summary: reward.Summarise(episodes, rewards)}
+	ref, err := putJSON(ctx, d.store, stepKey(in.Run, in.Step+1), "experience", x)
+	return RewardOutput{Experience: ref, RewardMean: x.Summary.RewardMean, Solved: x.Summary.Solved}, err
+}

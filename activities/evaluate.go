@@ -1,0 +1,170 @@
+package activities
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"path"
+	"strings"
+
+	"multiattempt/internal/blob"
+	"multiattempt/internal/dataset"
+	"multiattempt/internal/evaluate"
+	"multiattempt/internal/rollout"
+	"multiattempt/internal/spec"
+)
+
+// OpenSets stores the problems of every set that an evaluation asks for.
+func (d *Data) OpenSets(ctx context.Context, in EvaluationTask) (OpenSetsOutput, error) {
+	_, stop := beat(ctx)
+	defer stop()
+	out, err := d.openSets(ctx, in)
+	return out, failure(err)
+}
+
+func (d *Data) openSets(ctx context.Context, in EvaluationTask) (OpenSetsOutput, error) {
+	run, err := loadRun(ctx, d.store, in.Spec)
+	if err != nil {
+		return OpenSetsOutput{}, err
+	}
+	var out OpenSetsOutput
+	for _, name := range run.Evaluation.Sets {
+		set, err := d.test(ctx, run, name)
+		if err != nil {
+			return OpenSetsOutput{}, err
+		}
+		problems := set.Problems()
+		ref, err := putJSON(ctx, d.store, evaluationKey(in.Run, in.Step), "problems-"+setName(name), problems)
+		if err != nil {
+			return OpenSetsOutput{}, err
+		}
+		out.Sets = append(out.Sets, EvaluationSet{
+			Name: name, Problems: ref, Count: len(problems), Shards: shards(len(problems), run.Evaluation.ShardSize),
+		})
+	}
+	return out, nil
+}
+
+// setName is a set's name as part of a key: readable, and its own for every name.
+func setName(name string) string {
+	short := strings.Map(func(r rune) rune {
+		if r < 0x80 && (r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z') {
+			return r
+		}
+		return '_'
+	}, strings.TrimSuffix(path.Base(name), path.Ext(name)))
+	if short == name {
+		return name
+	}
+	sum := blob.Sum([]byte(name))
+	return fmt.Sprintf("%.40s-%s", short, hex.EncodeToString(sum[:4]))
+}
+
+// Score counts the episodes of one set.
+func (d *Data) Score(ctx context.Context, in ScoreInput) (ScoreOutput, error) {
+	out, err := d.score(ctx, in)
+	return out, failure(err)
+}
+
+func (d *Data) score(ctx context.Context, in ScoreInput) (ScoreOutput, error) {
+	problems, err := loadJSON[[]dataset.Problem](ctx, d.store, in.Set.Problems)
+	if err != nil {
+		return ScoreOutput{}, err
+	}
+	byAttempts := map[int][]rollout.Episode{}
+	for i, k := range in.Task.Attempts {
+		if byAttempts[k], err = LoadEpisodes(ctx, d.store, in.Episodes[i]); err != nil {
+			return ScoreOutput{}, err
+		}
+	}
+	set, err := evaluate.NewSet(in.Set.Name, problems, byAttempts)
+	if err != nil {
+		return ScoreOutput{}, err
+	}
+	var out ScoreOutput
+	for _, s := range set.Scores {
+		out.Scores = append(out.Scores, Score{
+			Set: set.Name, Attempts: s.Attempts, Problems: s.N, Accuracy: s.Accuracy, Low: s.Interval[0], High: s.Interval[1],
+		})
+	}
+	out.Set, err = putJSON(ctx, d.store, evaluationKey(in.Task.Run, in.Task.Step), "set-"+setName(set.Name), set)
+	return out, err
+}
+
+// ScoreTable stores the evaluation's artefact, an evaluate.Result.
+func (d *Data) ScoreTable(ctx context.Context, in ScoreTableInput) (ScoreTableOutput, error) {
+	out, err := d.scoreTable(ctx, in)
+	return out, failure(err)
+}
+
+func (d *Data) scoreTable(ctx context.Context, in ScoreTableInput) (ScoreTableOutput, error) {
+	run, err := loadRun(ctx, d.store, in.Task.Spec)
+	if err != nil {
+		return ScoreTableOutput{}, err
+	}
+	result := evaluate.Result{
+		Run: in.Task.Run, Step: in.Task.Step, Policy: in.Task.Policy.Digest.String(), Seed: run.Seed,
+		Mode: run.Grading.Mode, Unboxed: run.Grading.Unboxed,
+		Temperature: run.Evaluation.Temperature, MaxNewTokens: run.Evaluation.MaxNewTokens,
+	}
+	for _, ref := range in.Sets {
+		set, err := loadJSON[evaluate.Set](ctx, d.store, ref)
+		if err != nil {
+			return ScoreTableOutput{}, err
+		}
+		result.Sets = append(result.Sets, set)
+	}
+	result.Finish()
+	b, err := result.Encode()
+	if err != nil {
+		return ScoreTableOutput{}, err
+	}
+	ref, err := blob.PutAs(ctx, d.store, named(evaluationKey(in.Task.Run, in.Task.Step), "result", ".json", b), b)
+	return ScoreTableOutput{Result: ref}, err
+}
+
+// ResolveEvaluation finds the policy and the settings of an evaluation that a user asked for: a model and settings, or a
+// run's checkpoint with the run's own settings, changed where the user says so.
+func (d *Data) ResolveEvaluation(ctx context.Context, in ResolveEvaluationInput) (EvaluationTask, error) {
+	pulse, stop := beat(ctx)
+	defer stop()
+	pulse.report(Progress{What: "settings"})
+	task, err := d.resolveEvaluation(ctx, in)
+	return task, failure(err)
+}
+
+func (d *Data) resolveEvaluation(ctx context.Context, in ResolveEvaluationInput) (EvaluationTask, error) {
+	task := EvaluationTask{Run: in.ID}
+	settings := in.Spec
+	if in.Run != "" {
+		task.Run = in.Run
+		var err error
+		if task, settings, err = d.evaluationOf(ctx, in); err != nil {
+			return task, err
+		}
+	}
+	if err := checkRun(task.Run); err != nil {
+		return task, err
+	}
+	run, err := spec.Resolve(settings, d.presets.Train)
+	if err != nil {
+		return task, err
+	}
+	if run.Name == "" {
+		run.Name = task.Run
+	}
+	task.Attempts = run.Evaluation.Final
+	if len(run.Evaluation.Sets) == 0 || len(task.Attempts) == 0 {
+		return task, fmt.Errorf("%w: evaluation.sets and evaluation.final_attempts say what to evaluate; one of them is empty", spec.ErrInvalid)
+	}
+	if task.Policy.IsZero() {
+		if task.Policy, err = d.storeModel(ctx, run.Model.Source); err != nil {
+			return task, err
+		}
+		if err := d.checkModel(ctx, run, task.Policy); err != nil {
+			return task, err
+		}
+	}
+	task.Spec, err = putJSON(ctx, d.store, evaluationKey(task.Run, task.Step), "spec", run)
+	return task, err
+}

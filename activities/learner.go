@@ -1,0 +1,210 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"multiattempt/internal/blob"
+	"multiattempt/internal/checkpoint"
+	"multiattempt/internal/reward"
+	"multiattempt/internal/update"
+)
+
+// Learner are the activities of a worker that trains. One activity computes at a time.
+type Learner struct {
+	store  blob.Store
+	engine Engine
+	models *Models
+	own    string // task queue of this learner alone
+	dir    string // of this process alone
+
+	device   chan struct{} // holds one token while an activity computes
+	resident *resident     // PPO state on the device, nil: none
+	tuning   *tuning       // fine-tuning state on the device, nil: none
+}
+
+// NewLearner returns the activities of a worker that trains with engine. own is the task queue that leads to this worker
+// alone; dir belongs to the caller's process alone, for files on their way to and from the store.
+func NewLearner(store blob.Store, engine Engine, models *Models, own, dir string) (*Learner, error) {
+	if err := os.RemoveAll(dir); err != nil {
+		return nil, fmt.Errorf("empty the learner's folder: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make the learner's folder: %w", err)
+	}
+	return &Learner{store: store, engine: engine, models: models, own: own, dir: dir, device: make(chan struct{}, 1)}, nil
+}
+
+// StepRecord holds every number of one step: the object under RecordKey.
+type StepRecord struct {
+	Run        string         `json:"run"`
+	Step       int            `json:"step"` // iterations done, this one included
+	Policy     Policy         `json:"policy"`
+	Experience blob.Ref       `json:"experience"`
+	Reward     reward.Summary `json:"reward"`
+	Update     update.Stats   `json:"update"`
+}
+
+// Update improves the policy with an iteration's experience and publishes it. The learner starts in the state that the
+// input names: what it holds, if that is the state, or else the last checkpoint and the stored steps since, repeated.
+func (l *Learner) Update(ctx context.Context, in UpdateInput) (UpdateOutput, error) {
+	pulse, stop := beat(ctx)
+	defer stop()
+	var out UpdateOutput
+	err := l.alone(ctx, pulse, func() (err error) {
+		out, err = l.update(ctx, in, pulse)
+		return err
+	})
+	return out, failure(err)
+}
+
+func (l *Learner) update(ctx context.Context, in UpdateInput, pulse *pulse) (out UpdateOutput, err error) {
+	r, err := l.hold(ctx, in.At, pulse)
+	if err != nil {
+		return out, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.drop()) // between two steps: of no use to a retry
+		}
+	}()
+	x, stats, err := r.learn(ctx, l.store, in.Experience, in.Rates, pulse)
+	if err != nil {
+		return out, err
+	}
+	before, step := in.At.Policy, in.At.Step()+1
+	dir, err := os.MkdirTemp(l.dir, "policy-")
+	if err != nil {
+		return out, err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // adopted, or emptied when the next process starts
+	if err := r.learner.WritePolicy(ctx, dir); err != nil {
+		return out, fmt.Errorf("write policy of step %d: %w", step, err)
+	}
+	pulse.report(Progress{What: "publish"})
+	after, err := publish(ctx, l.store, in.At.Run, step, dir, before)
+	if err != nil {
+		return out, err
+	}
+	record := StepRecord{Run: in.At.Run, Step: step, Policy: after, Experience: in.Experience, Reward: x.Summary, Update: stats}
+	ref, err := putRecord(ctx, l.store, record)
+	if err != nil {
+		return out, err
+	}
+	r.step, r.policy = step, after.Digest
+	return UpdateOutput{Policy: after, Record: ref, KL: stats.KL, PolicyLR: stats.PolicyLR, Own: l.own}, l.models.Adopt(after, dir)
+}
+
+// Checkpoint keeps the learner's full state after the input's last step, and then deletes the step weights that the
+// checkpoint makes superfluous.
+func (l *Learner) Checkpoint(ctx context.Context, in CheckpointInput) (CheckpointOutput, error) {
+	pulse, stop := beat(ctx)
+	defer stop()
+	var out CheckpointOutput
+	err := l.alone(ctx, pulse, func() (err error) {
+		out, err = l.checkpoint(ctx, in.At, pulse)
+		return err
+	})
+	return out, failure(err)
+}
+
+func (l *Learner) checkpoint(ctx context.Context, at Position, pulse *pulse) (out CheckpointOutput, err error) {
+	r, err := l.hold(ctx, at, pulse)
+	if err != nil {
+		return out, err
+	}
+	dir, err := os.MkdirTemp(l.dir, "checkpoint-")
+	if err != nil {
+		return out, err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // emptied when the next process starts
+	pulse.report(Progress{What: "write state"})
+	if err := writeState(ctx, r.learner, dir); err != nil {
+		return out, errors.Join(err, l.drop())
+	}
+	pulse.report(Progress{What: "store state"})
+	out.Own = l.own
+	meta := checkpoint.Meta{Run: at.Run, Step: at.Step()}
+	if meta.Spec, err = r.spec.Digest(); err != nil {
+		return out, err
+	}
+	if out.Checkpoint, out.Policy, err = saveCheckpoint(ctx, l.store, meta, r.spec.Checkpoint.Keep, dir); err != nil {
+		return out, err
+	}
+	if out.Policy.Digest != at.Policy.Digest {
+		return out, fmt.Errorf("%w: checkpoint of step %d holds policy %s, published was %s",
+			ErrReplay, at.Step(), out.Policy.Digest.Short(), at.Policy.Digest.Short())
+	}
+	for step := at.Checkpoint.Step + 1; step <= at.Step(); step++ {
+		if err := unpublish(ctx, l.store, at.Run, step); err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
+// stateWriter is what update.Learner and update.Imitator have in common.
+type stateWriter interface {
+	WritePolicy(ctx context.Context, dir string) error
+	WriteState(ctx context.Context, dir string) error
+}
+
+// writeState writes both parts of a checkpoint below dir.
+func writeState(ctx context.Context, w stateWriter, dir string) error {
+	for part, write := range map[string]func(context.Context, string) error{checkpoint.PolicyDir: w.WritePolicy, checkpoint.StateDir: w.WriteState} {
+		to := filepath.Join(dir, part)
+		if err := os.MkdirAll(to, 0o755); err != nil {
+			return err
+		}
+		if err := write(ctx, to); err != nil {
+			return fmt.Errorf("write %s: %w", part, err)
+		}
+	}
+	return nil
+}
+
+// alone runs f while no other activity of this worker computes.
+func (l *Learner) alone(ctx context.Context, pulse *pulse, f func() error) error {
+	waited := 0
+	for {
+		wait, cancel := context.WithTimeout(ctx, beatEvery)
+		select {
+		case l.device <- struct{}{}:
+			cancel()
+			defer func() { <-l.device }()
+			return f()
+		case <-wait.Done():
+			cancel()
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			// Waiting for the device is healthy for as long as the one before is.
+			waited++
+			pulse.report(Progress{What: "wait for the device", Done: waited})
+		}
+	}
+}
+
+// close frees the device's memory.
+func (l *Learner) close() error {
+	l.device <- struct{}{}
+	defer func() { <-l.device }()
+	return l.drop()
+}
+
+// drop forgets what is on the device.
+func (l *Learner) drop() error {
+	var err error
+	if l.resident != nil {
+		err = l.resident.close()
+		l.resident = nil
+	}
+	if l.tuning != nil {
+		err = errors.Join(err, l.tuning.close())
+		l.tuning = nil
+	}
+	return err
+}

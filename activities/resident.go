@@ -1,0 +1,139 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"multiattempt/internal/blob"
+	"multiattempt/internal/checkpoint"
+	"multiattempt/internal/spec"
+	"multiattempt/internal/update"
+)
+
+// resident is a run's learner on the device. It is only a cache: any learner can be rebuilt from the store.
+type resident struct {
+	run      string
+	settings blob.Ref // the resolved spec
+	spec     spec.Run
+	step     int         // iterations done
+	policy   blob.Digest // after them
+	learner  update.Learner
+}
+
+// is reports whether the resident is in the state that at describes.
+func (r *resident) is(at Position) bool {
+	return r != nil && r.run == at.Run && r.settings == at.Spec && r.step == at.Step() && r.policy == at.Policy.Digest
+}
+
+// close frees the device's memory.
+func (r *resident) close() error { return r.learner.Close() }
+
+// hold returns a learner in the state that at describes: the one on the device, or a rebuilt one in its place.
+func (l *Learner) hold(ctx context.Context, at Position, pulse *pulse) (*resident, error) {
+	if l.resident.is(at) {
+		return l.resident, nil
+	}
+	if err := l.drop(); err != nil {
+		return nil, err
+	}
+	r, err := l.restore(ctx, at, pulse)
+	if err != nil {
+		return nil, fmt.Errorf("restore learner of %s at step %d: %w", at.Run, at.Step(), err)
+	}
+	if err := l.replay(ctx, r, at, pulse); err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	l.resident = r
+	return r, nil
+}
+
+// restore loads the last checkpoint, or the base model when there is none.
+func (l *Learner) restore(ctx context.Context, at Position, pulse *pulse) (*resident, error) {
+	pulse.report(Progress{What: "restore", Done: at.Checkpoint.Step, Of: at.Step()})
+	run, err := loadRun(ctx, l.store, at.Spec)
+	if err != nil {
+		return nil, err
+	}
+	base, release, err := l.models.Use(ctx, at.Base)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	r := &resident{run: at.Run, settings: at.Spec, spec: run, policy: at.Base.Digest}
+	o := LearnerOptions{Model: base, Reference: base, Update: run.Update, Optimizer: run.Optimizer, Seed: run.Seed}
+	if !at.Checkpoint.IsZero() {
+		dir, err := os.MkdirTemp(l.dir, "restore-")
+		if err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(dir) //nolint:errcheck // emptied when the next process starts
+		if _, err := checkpoint.Load(ctx, l.store, at.Checkpoint, dir); err != nil {
+			return nil, err
+		}
+		o.Model, o.State = filepath.Join(dir, checkpoint.PolicyDir), filepath.Join(dir, checkpoint.StateDir)
+		r.step, r.policy = at.Checkpoint.Step, at.Restored
+	}
+	r.learner, err = l.engine.NewLearner(ctx, o)
+	return r, err
+}
+
+// replay repeats the stored steps since the checkpoint: no episode is rolled out again. The policy that comes out must be
+// the one that was published.
+func (l *Learner) replay(ctx context.Context, r *resident, at Position, pulse *pulse) error {
+	for _, done := range at.Since {
+		if _, _, err := r.learn(ctx, l.store, done.Experience, done.Rates, pulse); err != nil {
+			return fmt.Errorf("repeat step %d: %w", r.step+1, err)
+		}
+		r.step, r.policy = r.step+1, done.Policy
+	}
+	if len(at.Since) == 0 {
+		return nil
+	}
+	got, err := l.digestOf(ctx, r.learner)
+	if err != nil {
+		return err
+	}
+	if got != r.policy {
+		return fmt.Errorf("%w: after step %d policy %s, published was %s; go on where it was made, or from the checkpoint of step %d under a new name",
+			ErrReplay, r.step, got.Short(), r.policy.Short(), at.Checkpoint.Step)
+	}
+	return nil
+}
+
+// learn makes one step with stored experience.
+func (r *resident) learn(ctx context.Context, s blob.Store, experience blob.Ref, peak *update.Rates, pulse *pulse) (Experience, update.Stats, error) {
+	x, err := loadJSON[Experience](ctx, s, experience)
+	if err != nil {
+		return x, update.Stats{}, err
+	}
+	episodes, err := LoadEpisodes(ctx, s, x.Episodes)
+	if err != nil {
+		return x, update.Stats{}, err
+	}
+	in := update.Input{Spec: r.spec, Step: r.step, Episodes: episodes, Rewards: x.Rewards, Peak: peak}
+	stats, err := update.Run(ctx, r.learner, in, func(stage string, done, total int) {
+		pulse.report(Progress{What: fmt.Sprintf("step %d: %s", r.step+1, stage), Done: done, Of: total})
+	})
+	return x, stats, err
+}
+
+// digestOf writes the learner's policy and returns its digest.
+func (l *Learner) digestOf(ctx context.Context, learner update.Learner) (blob.Digest, error) {
+	dir, err := os.MkdirTemp(l.dir, "digest-")
+	if err != nil {
+		return blob.Digest{}, err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // emptied when the next process starts
+	if err := learner.WritePolicy(ctx, dir); err != nil {
+		return blob.Digest{}, err
+	}
+	var f blob.Folder
+	err = eachFile(dir, func(name string, b []byte) error {
+		f = f.With(name, blob.Ref{SHA256: blob.Sum(b), Size: int64(len(b))})
+		return nil
+	})
+	return policyDigest(f), err
+}

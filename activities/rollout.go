@@ -1,0 +1,122 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+
+	"multiattempt/internal/blob"
+	"multiattempt/internal/dataset"
+	"multiattempt/internal/policy"
+	"multiattempt/internal/rollout"
+	"multiattempt/internal/spec"
+	"multiattempt/internal/verify"
+)
+
+// Rollouts are the activities of a worker that samples.
+type Rollouts struct {
+	store    blob.Store
+	samplers *samplers
+}
+
+// NewRollouts returns the activities of a worker that samples with engine.
+func NewRollouts(store blob.Store, engine Engine, models *Models) *Rollouts {
+	return &Rollouts{store: store, samplers: newSamplers(engine, models)}
+}
+
+// Rollout samples one shard of episodes with the policy named by its input. Repeated, it gives the same reference.
+func (r *Rollouts) Rollout(ctx context.Context, in RolloutInput) (RolloutOutput, error) {
+	pulse, stop := beat(ctx)
+	defer stop()
+	out, err := r.rollout(ctx, in, pulse)
+	return out, failure(err)
+}
+
+func (r *Rollouts) rollout(ctx context.Context, in RolloutInput, pulse *pulse) (RolloutOutput, error) {
+	run, err := loadRun(ctx, r.store, in.Spec)
+	if err != nil {
+		return RolloutOutput{}, err
+	}
+	shown, err := r.shard(ctx, in)
+	if err != nil {
+		return RolloutOutput{}, err
+	}
+	sampler, done, err := r.samplers.use(ctx, in.Policy)
+	if err != nil {
+		return RolloutOutput{}, err
+	}
+	defer done()
+	settings := rolloutSettings(run, in, sampler.info)
+	count := pulse.counter("episodes", len(shown)*settings.GroupSize)
+	episodes, err := rollout.Run(ctx, sampler, sampler.template, verify.Grade, shown, settings, count)
+	if err != nil {
+		return RolloutOutput{}, fmt.Errorf("shard %d of %d: %w", in.Shard+1, in.Shards, err)
+	}
+	dir, name := stepKey(in.Run, in.Step+1), fmt.Sprintf("episodes-%04d", in.Shard)
+	if in.Evaluate {
+		dir, name = evaluationKey(in.Run, in.Step), fmt.Sprintf("episodes-%s-%d-%04d", setName(in.Set), in.Attempts, in.Shard)
+	}
+	ref, err := putEpisodes(ctx, r.store, dir, name, episodes)
+	return RolloutOutput{Episodes: ref, Count: len(episodes), Tokens: sampled(episodes)}, err
+}
+
+// shard returns the presentations of the input's shard.
+func (r *Rollouts) shard(ctx context.Context, in RolloutInput) ([]dataset.Presentation, error) {
+	var shown []dataset.Presentation
+	if in.Evaluate {
+		problems, err := loadJSON[[]dataset.Problem](ctx, r.store, in.Problems)
+		if err != nil {
+			return nil, err
+		}
+		shown = dataset.Examine(problems, in.Attempts)
+	} else {
+		var err error
+		if shown, err = loadJSON[[]dataset.Presentation](ctx, r.store, in.Problems); err != nil {
+			return nil, err
+		}
+	}
+	from, to, err := shardRange(len(shown), in.Shards, in.Shard)
+	if err != nil {
+		return nil, err
+	}
+	return shown[from:to], nil
+}
+
+// rolloutSettings are the spec's for training, or for its evaluation: every problem once, the number of attempts always
+// told to the model.
+func rolloutSettings(run spec.Run, in RolloutInput, model ModelInfo) rollout.Settings {
+	length := maxLength(run, model)
+	s := rollout.Settings{
+		Prompt: run.Prompt, Attempts: run.Attempts, Grading: run.Grading, GroupSize: run.Data.GroupSize,
+		Sampling: policy.Params{
+			Temperature: run.Sampling.Temperature, TopP: run.Sampling.TopP, TopK: run.Sampling.TopK, MaxLength: length,
+		},
+		Seed: run.Seed, Step: in.Step, Policy: in.Policy.Digest.String(),
+	}
+	if in.Evaluate {
+		s.GroupSize = 1
+		s.Prompt.SingleAttempt = false
+		s.Attempts.MaxNewTokens = run.Evaluation.MaxNewTokens
+		s.Sampling = policy.Params{Temperature: run.Evaluation.Temperature, TopP: 1, MaxLength: length}
+	}
+	return s
+}
+
+// sampled counts the tokens that were drawn.
+func sampled(episodes []rollout.Episode) int {
+	n := 0
+	for _, e := range episodes {
+		for _, a := range e.Attempts {
+			n += a.End - a.Start
+		}
+	}
+	return n
+}
+
+// shardRange returns the items [from, to) of shard i when n items are dealt to so many shards in order, as evenly as
+// whole items allow.
+func shardRange(n, shards, i int) (from, to int, err error) {
+	if i < 0 || i >= shards {
+		return 0, 0, fmt.Errorf("%w: %d of %d", errShard, i, shards)
+	}
+	return n * i / shards, n * (i + 1) / shards, nil
+}

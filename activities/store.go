@@ -1,0 +1,64 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"multiattempt/internal/blob"
+	"multiattempt/internal/rollout"
+	"multiattempt/internal/spec"
+)
+
+// putJSON stores v as dir/name-DIGEST.json.
+func putJSON(ctx context.Context, s blob.Store, dir, name string, v any) (blob.Ref, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return blob.Ref{}, fmt.Errorf("encode %s: %w", name, err)
+	}
+	return blob.PutAs(ctx, s, named(dir, name, ".json", b), b)
+}
+
+// loadJSON reads an object that putJSON stored.
+func loadJSON[T any](ctx context.Context, s blob.Store, ref blob.Ref) (T, error) {
+	var v T
+	b, err := blob.Load(ctx, s, ref)
+	if err != nil {
+		return v, err
+	}
+	if err := json.Unmarshal(b, &v); err != nil {
+		return v, fmt.Errorf("decode %s: %w", ref.Key, err)
+	}
+	return v, nil
+}
+
+// loadRun reads a resolved spec.Run.
+func loadRun(ctx context.Context, s blob.Store, ref blob.Ref) (spec.Run, error) {
+	return loadJSON[spec.Run](ctx, s, ref)
+}
+
+// putEpisodes stores a shard's episodes as dir/name-DIGEST.jsonl.zst.
+func putEpisodes(ctx context.Context, s blob.Store, dir, name string, episodes []rollout.Episode) (blob.Ref, error) {
+	b, err := rollout.Encode(episodes)
+	if err != nil {
+		return blob.Ref{}, err
+	}
+	return blob.PutAs(ctx, s, named(dir, name, ".jsonl.zst", b), b)
+}
+
+// LoadEpisodes reads shards of episodes, in the order given.
+func LoadEpisodes(ctx context.Context, s blob.Store, shards []blob.Ref) ([]rollout.Episode, error) {
+	var all []rollout.Episode
+	for _, ref := range shards {
+		b, err := blob.Load(ctx, s, ref)
+		if err != nil {
+			return nil, err
+		}
+		episodes, err := rollout.Decode(b)
+		if err != nil {
+			return nil, fmt.Errorf("episodes %s: %w", ref.Key, err)
+		}
+		all = append(all, episodes...)
+	}
+	return all, nil
+}

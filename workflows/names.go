@@ -1,0 +1,54 @@
+// Package workflows is the orchestration of training, evaluation and fine-tuning as durable Temporal workflows: it decides
+// what happens next and holds references and small numbers, never tensors or transcripts.
+package workflows
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	sdkworker "go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+)
+
+// The workflow types, as the plain temporal command names them.
+const (
+	TrainName    = "Train"
+	EvaluateName = "Evaluate"
+	FinetuneName = "Finetune"
+)
+
+// The query and the updates. Every update answers with the Status after it.
+const (
+	QueryStatus           = "status"            // → Status
+	UpdatePause           = "pause"             // hold after the iteration that is under way
+	UpdateResume          = "resume"            // go on
+	UpdateStop            = "stop"              // finish the iteration, keep a checkpoint, complete
+	UpdateCheckpointNow   = "checkpoint_now"    // keep a checkpoint after the iteration that is under way; answers when it is kept
+	UpdateSetLearningRate = "set_learning_rate" // SetLearningRate → Status; holds from the next iteration on
+)
+
+// TrainWorkflowID returns the id of a run's workflow: the run's own.
+func TrainWorkflowID(run string) string { return run }
+
+// EvaluateWorkflowID returns the id of the child workflow that evaluates a run after step iterations.
+func EvaluateWorkflowID(run string, step int) string {
+	return fmt.Sprintf("%s/evaluate/%06d", run, step)
+}
+
+// ParseEvaluateWorkflowID is the inverse of EvaluateWorkflowID.
+func ParseEvaluateWorkflowID(id string) (run string, step int, ok bool) {
+	run, digits, found := strings.Cut(id, "/evaluate/")
+	step, err := strconv.Atoi(digits)
+	if !found || err != nil || EvaluateWorkflowID(run, step) != id {
+		return "", 0, false
+	}
+	return run, step, true
+}
+
+// Register makes every workflow known to a worker, a test environment or a replayer.
+func Register(r sdkworker.WorkflowRegistry) {
+	r.RegisterWorkflowWithOptions(Train, workflow.RegisterOptions{Name: TrainName})
+	r.RegisterWorkflowWithOptions(Evaluate, workflow.RegisterOptions{Name: EvaluateName})
+	r.RegisterWorkflowWithOptions(Finetune, workflow.RegisterOptions{Name: FinetuneName})
+}

@@ -1,0 +1,102 @@
+package workflows
+
+import (
+	"errors"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"multiattempt/internal/telemetry"
+)
+
+const (
+	// heartbeat is how long a worker may be silent before its activity is given to another one. Workers report several
+	// times as often.
+	heartbeat = 20 * time.Second
+	// ownWait is how long an activity waits for the learner that holds the state before any learner may take it.
+	ownWait = 15 * time.Second
+	// ownAttempts is how often that learner may fail before any learner may try.
+	ownAttempts = 3
+)
+
+// retry goes on for ever: a store, a server or a worker that is away comes back. Errors that do not go away are marked
+// non-retryable by the activities.
+func retry() *temporal.RetryPolicy {
+	return &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: 30 * time.Second}
+}
+
+// quick are the options of activities on the workflow's own queue: seconds of work on references.
+func quick(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: 10 * time.Minute,
+		RetryPolicy:         retry(),
+		WaitForCancellation: true,
+		Summary:             summary,
+	})
+}
+
+// resolving are the options of the first activity, which may download a model or a data set.
+func resolving(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: 2 * time.Hour,
+		HeartbeatTimeout:    heartbeat,
+		RetryPolicy:         retry(),
+		WaitForCancellation: true,
+		Summary:             summary,
+	})
+}
+
+// sampling are the options of a rollout on the samplers' queue.
+func sampling(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:           telemetry.RolloutQueue(workflow.GetInfo(ctx).TaskQueueName),
+		StartToCloseTimeout: 6 * time.Hour,
+		HeartbeatTimeout:    heartbeat,
+		RetryPolicy:         retry(),
+		WaitForCancellation: true,
+		Summary:             summary,
+	})
+}
+
+// learn runs an activity where the learner's state is: on the queue of the learner that holds it, or, when that one does
+// not take it in time or keeps failing, on the queue of any learner, which rebuilds the state. So two learners never
+// alternate and rebuild for ever.
+func learn(ctx workflow.Context, own, summary string, activity, in, out any) error {
+	options := workflow.ActivityOptions{
+		TaskQueue:           telemetry.LearnerQueue(workflow.GetInfo(ctx).TaskQueueName),
+		StartToCloseTimeout: 24 * time.Hour,
+		HeartbeatTimeout:    heartbeat,
+		RetryPolicy:         retry(),
+		WaitForCancellation: true,
+		Summary:             summary,
+	}
+	if own != "" {
+		mine := options
+		mine.TaskQueue = own
+		mine.ScheduleToStartTimeout = ownWait
+		mine.RetryPolicy = retry()
+		mine.RetryPolicy.MaximumAttempts = ownAttempts
+		err := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, mine), activity, in).Get(ctx, out)
+		if err == nil || !anotherMayTry(err) {
+			return err
+		}
+		workflow.GetLogger(ctx).Warn("the learner that holds the state is away; any learner takes over", "queue", own, "error", err)
+	}
+	return workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options), activity, in).Get(ctx, out)
+}
+
+// anotherMayTry reports whether an activity ended for a reason that lies with its worker.
+func anotherMayTry(err error) bool {
+	failed, ok := errors.AsType[*temporal.ActivityError](err)
+	if !ok {
+		return false
+	}
+	switch failed.RetryState() {
+	case enumspb.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED, enumspb.RETRY_STATE_TIMEOUT:
+		return true
+	}
+	timeout, ok := errors.AsType[*temporal.TimeoutError](err)
+	return ok && timeout.TimeoutType() == enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START
+}

@@ -1,0 +1,124 @@
+package workflows
+
+import (
+	"fmt"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/workflow"
+
+	"multiattempt/activities"
+	"multiattempt/internal/blob"
+	"multiattempt/internal/update"
+)
+
+// resolveSpec turns the user's settings into a complete spec and checks that the run can begin.
+func (r *trainRun) resolveSpec(ctx workflow.Context) (activities.ResolveSpecOutput, error) {
+	var a *activities.Data // nil: only names the method
+	var out activities.ResolveSpecOutput
+	in := activities.ResolveSpecInput{Run: r.state.Status.Run, Spec: r.in.Spec}
+	err := workflow.ExecuteActivity(resolving(ctx, "settings, model, data"), a.ResolveSpec, in).Get(ctx, &out)
+	return out, err
+}
+
+// sampleBatch draws the next iteration's problems and their numbers of attempts.
+func (r *trainRun) sampleBatch(ctx workflow.Context) (blob.Ref, error) {
+	var a *activities.Data
+	var out activities.SampleBatchOutput
+	in := activities.SampleBatchInput{Run: r.state.Status.Run, Spec: r.state.At.Spec, Step: r.state.Status.Step}
+	err := workflow.ExecuteActivity(quick(ctx, r.iteration()), a.SampleBatch, in).Get(ctx, &out)
+	return out.Problems, err
+}
+
+// rollouts samples all shards at once and returns their episodes in the order of shards.
+func (r *trainRun) rollouts(ctx workflow.Context, problems blob.Ref) ([]blob.Ref, error) {
+	var a *activities.Rollouts
+	s := &r.state
+	ctx, cancel := workflow.WithCancel(ctx)
+	defer cancel() // a shard that cannot succeed ends the others
+	shards := make([]workflow.Future, s.Resolved.Plan.Shards)
+	for i := range shards {
+		in := activities.RolloutInput{
+			Run: s.Status.Run, Spec: s.At.Spec, Policy: s.At.Policy, Problems: problems,
+			Step: s.Status.Step, Shard: i, Shards: len(shards),
+		}
+		summary := fmt.Sprintf("%s · shard %d/%d", r.iteration(), i+1, len(shards))
+		shards[i] = workflow.ExecuteActivity(sampling(ctx, summary), a.Rollout, in)
+	}
+	return gather(ctx, shards)
+}
+
+// gather waits for rollouts and returns their episodes in the order given.
+func gather(ctx workflow.Context, shards []workflow.Future) ([]blob.Ref, error) {
+	episodes := make([]blob.Ref, len(shards))
+	for i, shard := range shards {
+		var out activities.RolloutOutput
+		if err := shard.Get(ctx, &out); err != nil {
+			return nil, err
+		}
+		episodes[i] = out.Episodes
+	}
+	return episodes, nil
+}
+
+// reward turns outcomes into one number an episode.
+func (r *trainRun) reward(ctx workflow.Context, episodes []blob.Ref) (activities.RewardOutput, error) {
+	var a *activities.Data
+	var out activities.RewardOutput
+	in := activities.RewardInput{Run: r.state.Status.Run, Spec: r.state.At.Spec, Step: r.state.Status.Step, Episodes: episodes}
+	err := workflow.ExecuteActivity(quick(ctx, r.iteration()), a.Reward, in).Get(ctx, &out)
+	return out, err
+}
+
+// update improves the policy with the iteration's experience.
+func (r *trainRun) update(ctx workflow.Context, experience blob.Ref, rates *update.Rates) (activities.UpdateOutput, error) {
+	var a *activities.Learner
+	var out activities.UpdateOutput
+	s := &r.state
+	in := activities.UpdateInput{At: s.At, Experience: experience, Rates: rates}
+	err := learn(ctx, s.Own, r.iteration(), a.Update, in, &out)
+	s.Own = out.Own
+	return out, err
+}
+
+// keep stores the learner's full state as a checkpoint.
+func (r *trainRun) keep(ctx workflow.Context) (activities.CheckpointOutput, error) {
+	var a *activities.Learner
+	var out activities.CheckpointOutput
+	s := &r.state
+	err := learn(ctx, s.Own, fmt.Sprintf("after step %d", s.Status.Step), a.Checkpoint,
+		activities.CheckpointInput{At: s.At}, &out)
+	s.Own = out.Own
+	return out, err
+}
+
+// evaluateChild scores the current policy in a workflow of its own.
+func (r *trainRun) evaluateChild(ctx workflow.Context, final bool) (EvaluateOutput, error) {
+	s := &r.state
+	ctx = workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
+		WorkflowID: EvaluateWorkflowID(s.Status.Run, s.Status.Step),
+		// A run that is started again repeats the evaluation of its last step.
+		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+		ParentClosePolicy:     enumspb.PARENT_CLOSE_POLICY_REQUEST_CANCEL,
+		WaitForCancellation:   true,
+		StaticSummary:         fmt.Sprintf("%s after step %d", s.Status.Name, s.Status.Step),
+	})
+	task := activities.EvaluationTask{
+		Run: s.Status.Run, Step: s.Status.Step, Spec: s.At.Spec, Policy: s.At.Policy, Attempts: s.Resolved.Plan.EvaluateAttempts,
+	}
+	if final {
+		task.Attempts = s.Resolved.Plan.FinalAttempts
+	}
+	var out EvaluateOutput
+	err := workflow.ExecuteChildWorkflow(ctx, EvaluateName, EvaluateInput{Task: &task}).Get(ctx, &out)
+	return out, err
+}
+
+// markBest makes the newest checkpoint the run's best.
+func (r *trainRun) markBest(ctx workflow.Context, score float64) error {
+	var a *activities.Data
+	in := activities.MarkBestInput{Run: r.state.Status.Run, Checkpoint: r.state.At.Checkpoint, Score: score}
+	return workflow.ExecuteActivity(quick(ctx, fmt.Sprintf("score %.4f", score)), a.MarkBest, in).Get(ctx, nil)
+}
+
+// iteration names the iteration under way, counted from 1.
+func (r *trainRun) iteration() string { return fmt.Sprintf("iteration %d", r.state.Status.Step+1) }

@@ -1,0 +1,155 @@
+package workflows
+
+import (
+	"fmt"
+	"math"
+
+	"go.temporal.io/sdk/workflow"
+
+	"multiattempt/internal/update"
+)
+
+// SetLearningRate are the peak learning rates from the next iteration on; warm-up and decay still scale them. A rate that
+// is left out stays.
+type SetLearningRate struct {
+	PolicyLR *float64 `json:"policy_lr,omitempty"`
+	CriticLR *float64 `json:"critic_lr,omitempty"`
+}
+
+// maxRate bounds a learning rate: anything above is a slip of the pen.
+const maxRate = 1.0
+
+// handle registers the status query and every update. A validator refuses what makes no sense before it enters history.
+func (r *trainRun) handle(ctx workflow.Context) error {
+	if err := workflow.SetQueryHandler(ctx, QueryStatus, func() (Status, error) { return r.state.Status, nil }); err != nil {
+		return err
+	}
+	for _, u := range []struct {
+		name        string
+		handler     any
+		validator   any
+		description string
+	}{
+		{UpdatePause, r.pause, r.mayPause, "hold after the iteration under way"},
+		{UpdateResume, r.resume, r.mayResume, "go on after a pause"},
+		{UpdateStop, r.stop, r.mayStop, "finish the iteration under way, keep a checkpoint, complete"},
+		{UpdateCheckpointNow, r.checkpointNow, r.maySteer, "keep a checkpoint after the iteration under way"},
+		{UpdateSetLearningRate, r.setLearningRate, r.maySetLearningRate, "peak learning rates from the next iteration on"},
+	} {
+		options := workflow.UpdateHandlerOptions{Validator: u.validator, Description: u.description}
+		if err := workflow.SetUpdateHandlerWithOptions(ctx, u.name, u.handler, options); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maySteer refuses updates of a run that ends.
+func (r *trainRun) maySteer() error {
+	if s := r.state.Status; s.Stopping || s.Phase == PhaseStopped || s.Phase == PhaseCompleted {
+		return fmt.Errorf("run %s is ending", s.Run)
+	}
+	return nil
+}
+
+func (r *trainRun) mayPause() error {
+	if r.state.Status.Paused {
+		return fmt.Errorf("run %s is paused already", r.state.Status.Run)
+	}
+	return r.maySteer()
+}
+
+func (r *trainRun) pause(workflow.Context) (Status, error) {
+	r.state.Status.Paused = true
+	return r.state.Status, nil
+}
+
+func (r *trainRun) mayResume() error {
+	if !r.state.Status.Paused {
+		return fmt.Errorf("run %s is not paused", r.state.Status.Run)
+	}
+	return r.maySteer()
+}
+
+func (r *trainRun) resume(workflow.Context) (Status, error) {
+	r.state.Status.Paused = false
+	return r.state.Status, nil
+}
+
+func (r *trainRun) mayStop() error { return r.maySteer() }
+
+func (r *trainRun) stop(workflow.Context) (Status, error) {
+	r.state.Status.Stopping = true
+	return r.state.Status, nil
+}
+
+// checkpointNow answers when the checkpoint is kept: at the end of the iteration under way.
+func (r *trainRun) checkpointNow(ctx workflow.Context) (Status, error) {
+	r.checkpointWanted++
+	err := workflow.Await(ctx, func() bool { return r.checkpointWanted == 0 })
+	return r.state.Status, err
+}
+
+func (r *trainRun) maySetLearningRate(in SetLearningRate) error {
+	if in.PolicyLR == nil && in.CriticLR == nil {
+		return fmt.Errorf("name policy_lr, critic_lr or both")
+	}
+	if err := checkRate("policy_lr", in.PolicyLR); err != nil {
+		return err
+	}
+	if err := checkRate("critic_lr", in.CriticLR); err != nil {
+		return err
+	}
+	if r.state.Status.Phase == PhaseStarting {
+		return fmt.Errorf("run %s is still starting", r.state.Status.Run)
+	}
+	return r.maySteer()
+}
+
+func checkRate(name string, rate *float64) error {
+	if rate != nil && (math.IsNaN(*rate) || *rate < 0 || *rate > maxRate) {
+		return fmt.Errorf("%s = %g: from 0 to %g", name, *rate, maxRate)
+	}
+	return nil
+}
+
+func (r *trainRun) setLearningRate(_ workflow.Context, in SetLearningRate) (Status, error) {
+	rates := r.state.Resolved.Plan.Rates
+	if now := r.state.Status.Rates; now != nil {
+		rates = *now
+	}
+	if in.PolicyLR != nil {
+		rates.Policy = *in.PolicyLR
+	}
+	if in.CriticLR != nil {
+		rates.Critic = *in.CriticLR
+	}
+	r.state.Status.Rates = &update.Rates{Policy: rates.Policy, Critic: rates.Critic}
+	return r.state.Status, nil
+}
+
+// pauseIfAsked holds the run between two iterations while it is paused, and keeps the checkpoints that are asked for.
+func (r *trainRun) pauseIfAsked(ctx workflow.Context) error {
+	s := &r.state.Status
+	if r.checkpointWanted > 0 {
+		if err := r.checkpoint(ctx); err != nil {
+			return err
+		}
+	}
+	if !s.Paused || s.Stopping {
+		return nil
+	}
+	r.enter(ctx, PhasePaused)
+	for s.Paused && !s.Stopping {
+		if err := workflow.Await(ctx, func() bool { return !s.Paused || s.Stopping || r.checkpointWanted > 0 }); err != nil {
+			return err
+		}
+		if r.checkpointWanted > 0 {
+			if err := r.checkpoint(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	r.enter(ctx, PhaseTraining)
+	return nil
+}
