@@ -1,0 +1,101 @@
+package worker
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/operatorservice/v1"
+	"go.temporal.io/sdk/client"
+	sdklog "go.temporal.io/sdk/log"
+
+	"multiattempt/config"
+	"multiattempt/internal/blob/s3"
+	"multiattempt/internal/telemetry"
+)
+
+// ErrTLS: a certificate file of the configuration cannot be used.
+var ErrTLS = errors.New("unusable certificate")
+
+// DialTemporal connects to a Temporal frontend.
+func DialTemporal(ctx context.Context, t config.Temporal, log sdklog.Logger) (client.Client, error) {
+	o := client.Options{HostPort: t.Address, Namespace: t.Namespace, Logger: log}
+	if t.APIKey != "" {
+		o.Credentials = client.NewAPIKeyStaticCredentials(t.APIKey.Reveal())
+	}
+	if t.On() {
+		encryption, err := temporalTLS(t.TLS)
+		if err != nil {
+			return nil, err
+		}
+		o.ConnectionOptions.TLS = encryption
+	}
+	c, err := client.DialContext(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("connect to Temporal at %s, namespace %s: %w", t.Address, t.Namespace, err)
+	}
+	return c, nil
+}
+
+func temporalTLS(t config.TemporalTLS) (*tls.Config, error) {
+	c := &tls.Config{ServerName: t.ServerName, MinVersion: tls.VersionTLS12}
+	if t.CAFile != "" {
+		pem, err := os.ReadFile(t.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("%w: temporal.tls.ca_file: %w", ErrTLS, err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%w: temporal.tls.ca_file: %s holds no PEM certificate", ErrTLS, t.CAFile)
+		}
+	}
+	if t.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("%w: temporal.tls.cert_file: %w", ErrTLS, err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}
+
+// OpenStore connects to the bucket where artefacts are kept.
+func OpenStore(ctx context.Context, c config.Store) (*s3.Store, error) {
+	return s3.Open(ctx, s3.Options{
+		Endpoint: c.Endpoint, Secure: c.TLS, Region: c.Region, Bucket: c.Bucket,
+		AccessKey: c.AccessKey, SecretKey: c.SecretKey.Reveal(),
+	})
+}
+
+// ensureSearchAttributes registers what the namespace lacks: without them no workflow of ours gets past its first task.
+func ensureSearchAttributes(ctx context.Context, c client.Client, namespace string) error {
+	known, err := c.OperatorService().ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{Namespace: namespace})
+	if err != nil {
+		return fmt.Errorf("read the search attributes of namespace %s: %w", namespace, err)
+	}
+	missing := map[string]enumspb.IndexedValueType{}
+	var commands []string
+	for _, a := range telemetry.SearchAttributes() {
+		if known.CustomAttributes[a.GetName()] == a.GetValueType() {
+			continue
+		}
+		missing[a.GetName()] = a.GetValueType()
+		commands = append(commands, fmt.Sprintf("--name %s --type %s", a.GetName(), a.GetValueType()))
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	_, err = c.OperatorService().AddSearchAttributes(ctx, &operatorservice.AddSearchAttributesRequest{Namespace: namespace, SearchAttributes: missing})
+	if err != nil {
+		slices.Sort(commands)
+		return fmt.Errorf("namespace %s lacks search attributes, and they cannot be registered from here: %w; run: temporal operator search-attribute create --namespace %s %s",
+			namespace, err, namespace, strings.Join(commands, " "))
+	}
+	return nil
+}

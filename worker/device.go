@@ -1,0 +1,130 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"multiattempt/activities"
+	"multiattempt/internal/chat"
+	"multiattempt/internal/engine"
+	"multiattempt/internal/experience"
+	"multiattempt/internal/nn"
+	"multiattempt/internal/policy"
+	"multiattempt/internal/rollout"
+	"multiattempt/internal/spec"
+	"multiattempt/internal/update"
+)
+
+// device is the engine as activities see it: model folders in, samplers and learners out, and the engine's permanent
+// errors told apart from those that go away.
+type device struct{ backend *engine.Backend }
+
+var _ activities.Engine = device{}
+
+// permanent marks the errors that repeating does not help against.
+func permanent(err error) error {
+	for _, p := range []error{engine.ErrFolder, engine.ErrTensor, engine.ErrRow, engine.ErrSampling, nn.ErrConfig} {
+		if errors.Is(err, p) {
+			return fmt.Errorf("%w: %w", activities.ErrModel, err)
+		}
+	}
+	return err
+}
+
+// Describe reads a folder's config.json.
+func (d device) Describe(dir string) (activities.ModelInfo, error) {
+	text, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return activities.ModelInfo{}, fmt.Errorf("%w: the folder has no config.json", activities.ErrModel)
+	}
+	if err != nil {
+		return activities.ModelInfo{}, err
+	}
+	config, err := nn.ParseConfig(text)
+	return activities.ModelInfo{MaxPositions: config.MaxPositions}, permanent(err)
+}
+
+// NewSampler loads a model folder for sampling.
+func (d device) NewSampler(_ context.Context, dir string) (activities.Sampler, error) {
+	model, err := engine.LoadFolder(dir)
+	if err != nil {
+		return nil, permanent(err)
+	}
+	s, err := engine.NewSampler(d.backend, model, engine.SamplerOptions{})
+	if err != nil {
+		return nil, permanent(err)
+	}
+	return sampler{s}, nil
+}
+
+type sampler struct{ *engine.Sampler }
+
+func (s sampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params, finished func(int)) error {
+	return permanent(s.Sampler.Sample(ctx, rows, p, finished))
+}
+
+// NewLearner loads policy, critic and reference.
+func (d device) NewLearner(ctx context.Context, o activities.LearnerOptions) (update.Learner, error) {
+	l, err := engine.NewTrainer(ctx, engine.TrainerOptions{
+		Backend: d.backend, Model: o.Model, Reference: o.Reference, State: o.State,
+		Update: o.Update, Optimizer: o.Optimizer, Seed: o.Seed,
+	})
+	if err != nil {
+		return nil, permanent(err)
+	}
+	return learner{l}, nil
+}
+
+type learner struct{ update.Learner }
+
+func (l learner) Score(ctx context.Context, episodes []rollout.Episode, progress func(int)) ([]experience.Scores, error) {
+	scores, err := l.Learner.Score(ctx, episodes, progress)
+	return scores, permanent(err)
+}
+
+func (l learner) Step(ctx context.Context, rows []experience.Row, rates update.Rates) (update.StepStats, error) {
+	stats, err := l.Learner.Step(ctx, rows, rates)
+	return stats, permanent(err)
+}
+
+// NewImitator loads a model for supervised fine-tuning.
+func (d device) NewImitator(ctx context.Context, o activities.ImitatorOptions) (update.Imitator, error) {
+	m, err := engine.NewImitator(ctx, engine.ImitatorOptions{
+		Backend: d.backend, Model: o.Model, State: o.State, Optimizer: o.Optimizer, Microbatch: o.Microbatch,
+	})
+	if err != nil {
+		return nil, permanent(err)
+	}
+	return imitator{m}, nil
+}
+
+type imitator struct{ update.Imitator }
+
+func (m imitator) Step(ctx context.Context, batch []update.Example, lr float64) (update.ImitationStats, error) {
+	stats, err := m.Imitator.Step(ctx, batch, lr)
+	return stats, permanent(err)
+}
+
+// rmsNormEps is the stabiliser of new models' norms, Llama's.
+const rmsNormEps = 1e-5
+
+// Create makes a Llama-family model with random weights that reads characters.
+func (d device) Create(_ context.Context, dir string, a spec.Architecture, alphabet string, runSeed uint64) error {
+	vocabulary, err := chat.NewCharacterFolder(dir, alphabet)
+	if err != nil {
+		return fmt.Errorf("%w: %w", activities.ErrModel, err)
+	}
+	config := nn.Config{
+		Architecture: nn.Llama, VocabSize: vocabulary,
+		HiddenSize: a.HiddenSize, IntermediateSize: a.IntermediateSize, Layers: a.Layers,
+		Heads: a.Heads, KVHeads: a.KVHeads, HeadDim: a.HiddenSize / a.Heads,
+		RMSNormEps: rmsNormEps, RopeTheta: a.RopeTheta, MaxPositions: a.MaxPositions,
+	}
+	if err := config.Validate(); err != nil {
+		return permanent(err)
+	}
+	return engine.Random(config, runSeed).WriteFolder(dir)
+}
