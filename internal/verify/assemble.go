@@ -81,7 +81,7 @@ func namedList(items []*node) *node {
 // a variable, a function of something, a segment such as AB, a ratio or tuple of names, an absolute value.
 func nameLike(n *node) bool {
 	switch n.kind {
-	case kSym, kText:
+	case kSym, kText, kBig:
 		return true
 	case kQuantity, kDegree:
 		return nameLike(n.kids[0])
@@ -98,6 +98,9 @@ func nameLike(n *node) bool {
 		}
 		return true
 	case kMul:
+		if d := n.kids[0]; isDifferential(d) || d.kind == kPow && isDifferential(d.kids[0]) {
+			return true // dy of dy/dx
+		}
 		for _, k := range n.kids {
 			if k.kind != kSym || len(k.name) == 0 || k.name[0] < 'A' || k.name[0] > 'Z' && k.name[0] != '\\' {
 				return false
@@ -109,6 +112,8 @@ func nameLike(n *node) bool {
 	}
 	return false
 }
+
+func isDifferential(n *node) bool { return n.kind == kSym && (n.name == "d" || n.name == "partial") }
 
 // typeName names the type of an answer as verdicts report it.
 func typeName(n *node) string {

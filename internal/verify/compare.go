@@ -73,7 +73,7 @@ func (c *comparer) compare(gold, pred *node) result {
 	if c.fuel--; c.fuel < 0 {
 		return result{undecided, "work_limit"}
 	}
-	gold, pred = foldMatrices(gold), foldMatrices(pred)
+	gold, pred = flatUnion(foldMatrices(gold)), flatUnion(foldMatrices(pred))
 	if r, ok := c.choices(gold, pred); ok {
 		return r
 	}
@@ -115,6 +115,21 @@ func (c *comparer) compare(gold, pred *node) result {
 		return decide(sortedString(gold) == sortedString(pred), "type")
 	}
 	return c.amounts(gold, pred)
+}
+
+// flatUnion turns a union of finite sets into one set.
+func flatUnion(n *node) *node {
+	if n.kind != kSetOp || n.name != "cup" {
+		return n
+	}
+	set := op(kSet)
+	for _, part := range unionParts(n) {
+		if part.kind != kSet {
+			return n
+		}
+		set.kids = append(set.kids, part.kids...)
+	}
+	return set
 }
 
 // onlyItem unwraps a set of one item: {5} answers 5.

@@ -47,12 +47,39 @@ func (c *comparer) relations(gold, pred *node) result {
 		}
 	}
 	if pred.kind != kRel {
+		if gold.isConstantChain() {
+			return result{c.anyValue(chainValues(gold, 0), []*node{pred}).outcome, "stated_value"}
+		}
 		return c.asInterval(gold, pred)
+	}
+	if pred.ops[0] == relIn && len(pred.kids) == 2 {
+		if set := solutionSet(gold); set != nil {
+			return result{c.compare(set, pred.kids[1]).outcome, "inequality_as_interval"}
+		}
 	}
 	if gold.ops[0] == relIn && pred.ops[0] != relIn {
 		return c.membership(gold, pred)
 	}
 	return c.chains(gold, pred)
+}
+
+// isConstantChain reports whether a relation is a chain of = and ≈ between constants, such as √2 ≈ 1.414.
+func (n *node) isConstantChain() bool {
+	for _, o := range n.ops {
+		if !o.equates() {
+			return false
+		}
+	}
+	return n.isScalarRelation() && !n.hasSymbol()
+}
+
+func (n *node) isScalarRelation() bool {
+	for _, k := range n.kids {
+		if !k.isScalar() {
+			return false
+		}
+	}
+	return true
 }
 
 // statements compares name = value with a value, or with another statement about the same name. ok is

@@ -273,8 +273,13 @@ func (e *evaluator) realDomain(gold, pred *node, g, p value) (pointOutcome, bool
 	if isComplex(g) {
 		return pointSkip, true
 	}
+	if isComplex(p) && pred.has(isLogarithm) {
+		return pointPredUndefined, true // ln x + ln y answers ln(xy): logarithms are of positive numbers
+	}
 	return pointDiffer, isComplex(p)
 }
+
+func isLogarithm(n *node) bool { return n.kind == kCall && n.name == "ln" }
 
 // difference decides whether g - p is zero: proven different, or small to within the precision.
 func (e *evaluator) difference(g, p value) (out pointOutcome, again bool) {

@@ -234,7 +234,7 @@ func (e *evaluator) big(n *node) (value, error) {
 		acc = exactInt(1)
 	}
 	for k := int64(0); k <= count.Int64(); k++ {
-		e.bound["#"+n.sub] = new(big.Rat).Add(from.rat, big.NewRat(k, 1))
+		e.bound[n.sub] = new(big.Rat).Add(from.rat, big.NewRat(k, 1))
 		v, err := e.eval(n.kids[0])
 		if err != nil {
 			return value{}, err

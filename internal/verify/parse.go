@@ -131,7 +131,7 @@ func parseTokens(tokens []token, style style) (n *node, err error) {
 	}
 	n, err = parseMath(tokens, style)
 	if text := parseText(tokens); text != nil {
-		if err == nil && n.isScalar() {
+		if err == nil && n.isScalar() && text.kind == kText {
 			text.kids = []*node{n}
 		}
 		return text, nil
@@ -165,6 +165,7 @@ type parser struct {
 	depth int
 	nodes int
 	bars  int // open absolute values
+	sums  int // open sums, products, limits and integrals
 	money bool
 	tex   bool // texStyle: a letter before a parenthesis is a function; square brackets do not group
 }
@@ -215,7 +216,7 @@ func (p *parser) answer() *node {
 			continue
 		}
 		last := len(groups) - 1
-		groups[last] = append(groups[last], p.item())
+		groups[last] = append(groups[last], p.stacked())
 		if len(groups[last]) > maxItems || len(groups) > maxItems {
 			panic(parseStop{errLimit})
 		}
@@ -228,6 +229,18 @@ func (p *parser) answer() *node {
 		}
 	}
 	return assemble(groups)
+}
+
+// stacked reads an item, or two joined by \over or \choose.
+func (p *parser) stacked() *node {
+	n := p.item()
+	if p.accept("choose") {
+		return call("binom", n, p.item())
+	}
+	if p.accept("over") {
+		return op(kDiv, n, p.item())
+	}
+	return n
 }
 
 // separator reads what stands between two items. weak tells that it is not just a comma: ";", "and", "or".
@@ -269,7 +282,7 @@ func (p *parser) item() *node {
 		n.ops = append(n.ops, rel)
 		n.kids = append(n.kids, p.operand())
 		if p.accept("pmod") {
-			n.kids = append(n.kids, p.group())
+			n.kids = append(n.kids, p.texArgument())
 			n.ops = append(n.ops, "mod")
 		}
 	}

@@ -11,7 +11,10 @@ var operandCommands = nameSet(`frac binom pi infty sqrt cbrt emptyset bbR bbZ bb
 
 // functionNames maps the names of functions to those of knownFunctions.
 var functionNames = func() map[string]string {
-	m := map[string]string{"log": "log", "log10": "log10", "exp": "exp", "sqrt": "sqrt", "cbrt": "cbrt"}
+	m := map[string]string{}
+	for _, name := range [...]string{"log", "log10", "exp", "sqrt", "cbrt", "det", "deg", "dim", "rank", "tr", "Pr"} {
+		m[name] = name
+	}
 	for name := range knownFunctions {
 		m[name] = name
 	}
@@ -34,6 +37,9 @@ func (p *parser) atom() *node {
 	case tRoman:
 		return p.roman(t.s)
 	case tText:
+		if v, ok := wordNumbers[plainWords(t.s)]; ok {
+			return intNode(v)
+		}
 		return p.symbol(plainWords(t.s))
 	case tCmd:
 		return p.commandAtom(t.s)
@@ -55,17 +61,24 @@ func (p *parser) word(s string) *node {
 	if stopWords[s] || proseWords[s] {
 		p.fail()
 	}
-	if len(s) > 8 || !isASCII(s) || len(s) > 3 && s != strings.ToUpper(s) {
-		return p.symbol(s)
-	}
 	if v, ok := wordNumbers[strings.ToLower(s)]; ok {
 		return intNode(v)
 	}
-	n := sym0(s[:1])
-	for i := 1; i < len(s)-1; i++ {
-		n = product(n, sym0(s[i:i+1]))
+	if len(s) > 8 || !isASCII(s) || len(s) > 3 && s != strings.ToUpper(s) {
+		return p.symbol(s)
 	}
-	return product(n, p.symbol(s[len(s)-1:]))
+	letters := make([]token, len(s))
+	for i := range letters {
+		letters[i] = token{kind: tLetter, s: s[i : i+1]}
+	}
+	p.i--
+	p.splice(letters)
+	return p.atom()
+}
+
+// splice replaces the token at the current position.
+func (p *parser) splice(with []token) {
+	p.t = append(append(append(make([]token, 0, len(p.t)+len(with)), p.t[:p.i]...), with...), p.t[p.i+1:]...)
 }
 
 // sym0 is a plain letter: e and i are constants.
@@ -114,7 +127,11 @@ func (p *parser) symbol(name string) *node {
 	}
 	if n.kind == kSym && p.isCall(n.name, primes != "") {
 		p.i++
-		return call(n.name, p.arguments(")")...)
+		args := p.arguments(")")
+		if n.name == "C" && len(args) == 2 {
+			return call("binom", args...)
+		}
+		return call(n.name, args...)
 	}
 	return n
 }
@@ -251,8 +268,7 @@ func (p *parser) texArgument() *node {
 // splitNumber splits the number at the current position after n characters.
 func (p *parser) splitNumber(n int) {
 	t := p.peek()
-	head, rest := token{kind: tNum, s: t.s[:n], spaced: t.spaced}, token{kind: tNum, s: t.s[n:]}
-	p.t = append(append(append(make([]token, 0, len(p.t)+1), p.t[:p.i]...), head, rest), p.t[p.i+1:]...)
+	p.splice([]token{{kind: tNum, s: t.s[:n], spaced: t.spaced}, {kind: tNum, s: t.s[n:]}})
 }
 
 // group reads {…} as one expression, or as a set if it has several items.
@@ -260,12 +276,7 @@ func (p *parser) group() *node {
 	p.expect("{")
 	bars := p.bars
 	p.bars = 0
-	kids := []*node{p.item()}
-	if p.accept("choose") {
-		kids[0] = call("binom", kids[0], p.item())
-	} else if p.accept("over") {
-		kids[0] = op(kDiv, kids[0], p.item())
-	}
+	kids := []*node{p.stacked()}
 	for p.accept(",") || p.accept(";") {
 		if len(kids) >= maxItems {
 			panic(parseStop{errLimit})

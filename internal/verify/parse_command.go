@@ -1,6 +1,9 @@
 package verify
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // commandAtom reads an operand that begins with a control sequence or a known name.
 func (p *parser) commandAtom(name string) *node {
@@ -226,17 +229,13 @@ func (p *parser) big(name string) *node {
 	if from == nil && p.accept("_") {
 		from = p.boundary()
 	}
+	p.sums++
 	body := p.term()
+	p.sums--
 	if from != nil && from.kind == kRel && len(from.kids) == 2 && from.kids[0].isName() {
-		n.sub = from.kids[0].name
-		bound := sym("#" + n.sub)
-		body = body.replace(func(m *node) *node {
-			if (m.kind == kSym || m.kind == kConst) && m.name == n.sub {
-				return bound
-			}
-			return nil
-		})
-		body = rebindIndices(body, n.sub)
+		name := from.kids[0].name
+		n.sub = "#" + strconv.Itoa(p.sums) // the same for every name of the bound variable
+		body = bindVariable(body, name, n.sub)
 		from = from.kids[1]
 	}
 	n.kids = []*node{body}
@@ -251,12 +250,15 @@ func (p *parser) big(name string) *node {
 // isName reports whether n is a plain variable; i may be one where a sum binds it.
 func (n *node) isName() bool { return n.kind == kSym || n.kind == kConst && n.name == "i" }
 
-// rebindIndices turns indices that are the bound variable, as in a_k, into arguments.
-func rebindIndices(body *node, name string) *node {
+// bindVariable renames a bound variable; where it is an index, as in a_k, it becomes an argument.
+func bindVariable(body *node, name, bound string) *node {
 	return body.replace(func(m *node) *node {
+		if m.isName() && m.name == name {
+			return sym(bound)
+		}
 		if m.kind == kSym {
 			if head, ok := strings.CutSuffix(m.name, "_"+name); ok {
-				return call(head+"_", sym("#"+name))
+				return call(head+"_", sym(bound))
 			}
 		}
 		return nil

@@ -178,8 +178,10 @@ func (p *parser) power(base *node) *node {
 			base = call(base.name+"_", index)
 		}
 	}
-	if base.kind == kConst && base.name == "e" && exponent.kind == kSym && exponent.name == "I" {
-		exponent = constant("i")
+	if base.kind == kSym && (base.name == "f" || base.name == "g" || base.name == "h") && p.peek().is("(") &&
+		exponent.kind == kNeg && isInteger(exponent.kids[0]) {
+		p.i++
+		return call(base.name+"^"+exponent.String(), p.arguments(")")...)
 	}
 	return op(kPow, base, exponent)
 }

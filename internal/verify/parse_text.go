@@ -64,7 +64,14 @@ func parseText(tokens []token) *node {
 	if !long {
 		return nil
 	}
-	return &node{kind: kText, name: plainWords(strings.Join(words, " "))}
+	name := plainWords(strings.Join(words, " "))
+	switch name {
+	case "all real numbers", "all reals", "real numbers", "all real", "set of all real numbers":
+		return constant("bbR")
+	case "empty set", "null set":
+		return op(kSet)
+	}
+	return &node{kind: kText, name: name}
 }
 
 // textContents reads the contents of a lone \text{…} as an answer, unless they are words.

@@ -23,7 +23,7 @@ type unitDef struct {
 	factor *big.Rat
 }
 
-var dollars = unit{dims: "money", factor: big.NewRat(1, 1), label: "dollar"}
+var dollars = unit{dims: "money1", factor: big.NewRat(1, 1), label: "dollar"}
 
 // unitTable lists dimension, power, size in the base unit, and the names of each unit. Names are singular.
 const unitTable = `
@@ -147,7 +147,7 @@ func parseUnit(s string) (unit, bool) {
 			last, next = w, 1
 		case w[0] == '^':
 			n, err := strconv.Atoi(strings.TrimPrefix(w, "^"))
-			if err != nil || n < 1 || n > 4 || last == "" {
+			if err != nil || n == 0 || n < -4 || n > 4 || last == "" {
 				return unit{}, false
 			}
 			u.apply(unitOf(last), powers, sign*(n-1))
