@@ -26,8 +26,10 @@ const (
 	maxFactorial = 50_000
 	// maxSumTerms is the longest sum or product that is written out.
 	maxSumTerms = 512
-	// maxSigns is how many independent alternatives of ± are written out.
+	// maxSplices is how many tokens the parser may split into others, as in \frac12.
+	maxSplices = 32
+	// maxSigns is how many signs ± an answer may hold.
 	maxSigns = 32
 	// evalFuel is the numerical work of one comparison, in units of about a microsecond.
-	evalFuel = 6_000
+	evalFuel = 2_500
 )

@@ -112,7 +112,7 @@ func (c *comparer) compare(gold, pred *node) result {
 		return c.collections(gold, pred)
 	}
 	if !gold.isScalar() || !pred.isScalar() {
-		return decide(sortedString(gold) == sortedString(pred), "type")
+		return decide(c.identical(gold, pred), "type")
 	}
 	return c.amounts(gold, pred)
 }

@@ -306,7 +306,10 @@ func (n *node) isPlainRatio() bool { return n.kids[0].isScalar() && n.kids[1].is
 // nonzero makes sure that two proportional ratios are not so because one of them is all zero.
 func (c *comparer) nonzero(gold, pred []*node) result {
 	zero := func(n *node) bool {
-		r := rationalValueOrNil(n)
+		if n.hasSymbol() || !n.isScalar() {
+			return false
+		}
+		r := rationalValue(n, &c.fuel)
 		return r != nil && r.Sign() == 0
 	}
 	for i := range gold {

@@ -108,7 +108,7 @@ func (c *comparer) numbers(gold, pred *node) result {
 	switch {
 	case allDecimals(gold, minGoldDigits) && !pred.has(isDecimal) && c.roundsTo(gold, pred):
 		return result{same, "gold_rounding"}
-	case allDecimals(pred, minPredDigits) && !gold.has(isDecimal) && !isInteger(gold) && c.roundsTo(gold, pred):
+	case allDecimals(pred, minPredDigits) && !gold.has(isDecimal) && !isInteger(gold, &c.fuel) && c.roundsTo(gold, pred):
 		return result{same, "pred_rounding"}
 	}
 	return r
@@ -116,11 +116,11 @@ func (c *comparer) numbers(gold, pred *node) result {
 
 func isDecimal(n *node) bool { return n.kind == kNum && n.decimal && !n.rat.IsInt() }
 
-func isInteger(n *node) bool {
+func isInteger(n *node, fuel *int) bool {
 	if n.hasSymbol() {
 		return false
 	}
-	r := rationalValue(n)
+	r := rationalValue(n, fuel)
 	return r != nil && r.IsInt()
 }
 

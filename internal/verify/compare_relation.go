@@ -234,11 +234,11 @@ func (c *comparer) sameLink(a, b link) outcome {
 
 // proportional decides whether a = k·b for a constant k other than zero, and returns the sign of k.
 func (c *comparer) proportional(a, b *node) (sign int, r result) {
-	if sortedString(a) == sortedString(b) {
+	if c.identical(a, b) {
 		return 1, result{same, "identical"}
 	}
 	a, b = alignImaginary(a, b)
-	integer := needsIntegers(a) || needsIntegers(b)
+	integer := needsIntegers(a, &c.fuel) || needsIntegers(b, &c.fuel)
 	var ratio value
 	agreed := 0
 	for index := 0; index < maxPoints && agreed < wantPoints; index++ {

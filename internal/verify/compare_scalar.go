@@ -46,7 +46,10 @@ const (
 
 // scalars decides whether two expressions are equal.
 func (c *comparer) scalars(gold, pred *node) result {
-	if sortedString(gold) == sortedString(pred) {
+	if gold.kind == kNum && pred.kind == kNum {
+		return decide(gold.rat.Cmp(pred.rat) == 0, "exact")
+	}
+	if c.identical(gold, pred) {
 		return result{same, "identical"}
 	}
 	gold, pred = alignImaginary(gold, pred)
@@ -55,7 +58,7 @@ func (c *comparer) scalars(gold, pred *node) result {
 	}
 	symbols := gold.hasSymbol() || pred.hasSymbol()
 	if !symbols {
-		g, p := rationalValue(gold), rationalValue(pred)
+		g, p := rationalValue(gold, &c.fuel), rationalValue(pred, &c.fuel)
 		if g != nil && p != nil {
 			return decide(g.Cmp(p) == 0, "exact")
 		}
@@ -116,13 +119,22 @@ func infinitySign(n *node) int {
 	return 0
 }
 
+// identical reports whether two trees are the same up to the order of sums and products.
+func (c *comparer) identical(a, b *node) bool {
+	x, y := sortedString(a), sortedString(b)
+	c.fuel -= (len(x) + len(y)) / 256
+	return x == y
+}
+
 // rationalValue folds a constant rational expression; nil if it is none, or too large to write down.
-func rationalValue(n *node) *big.Rat {
+func rationalValue(n *node, fuel *int) *big.Rat {
 	if n.kind == kNum {
 		return n.rat
 	}
-	e := &evaluator{ctx: &ball.Context{Prec: 64, Fuel: 512}}
+	budget := min(*fuel, 512)
+	e := &evaluator{ctx: &ball.Context{Prec: 64, Fuel: budget}, point: constantPoint}
 	v, err := e.eval(n)
+	*fuel -= budget - e.ctx.Fuel
 	if err != nil {
 		return nil
 	}
@@ -132,7 +144,7 @@ func rationalValue(n *node) *big.Rat {
 // byResidues compares rational expressions modulo primes; ok is false if they are not all rational.
 func (c *comparer) byResidues(gold, pred *node) (r result, ok bool) {
 	transcendental := ""
-	if !isRational(gold, &transcendental) || !isRational(pred, &transcendental) {
+	if !isRational(gold, &transcendental, &c.fuel) || !isRational(pred, &transcendental, &c.fuel) {
 		return result{}, false
 	}
 	agreed := 0
@@ -162,7 +174,7 @@ func (c *comparer) byIntervals(gold, pred *node, symbols bool) result {
 	if !symbols {
 		return c.atPoint(gold, pred, constantPoint, precisions[:]).result("interval")
 	}
-	integer := needsIntegers(gold) || needsIntegers(pred)
+	integer := needsIntegers(gold, &c.fuel) || needsIntegers(pred, &c.fuel)
 	agreed, undefined, limited := 0, 0, false
 	for index := 0; index < maxPoints && agreed < wantPoints; index++ {
 		switch c.atPoint(gold, pred, point{index: index, integer: integer}, pointPrecisions[:]) {
@@ -187,7 +199,7 @@ func (c *comparer) byIntervals(gold, pred *node, symbols bool) result {
 	case limited:
 		return result{undecided, "work_limit"}
 	}
-	return decide(sortedString(gold) == sortedString(pred), "structure")
+	return decide(c.identical(gold, pred), "structure")
 }
 
 // pointOutcome is the result of a comparison at one point.
@@ -307,7 +319,7 @@ func (e *evaluator) difference(g, p value) (out pointOutcome, again bool) {
 
 // needsIntegers reports whether an expression makes sense for whole numbers only: factorials, binomials,
 // floors, remainders, and powers of negative numbers with a variable exponent.
-func needsIntegers(n *node) bool {
+func needsIntegers(n *node, fuel *int) bool {
 	return n.has(func(m *node) bool {
 		switch m.kind {
 		case kCall:
@@ -317,7 +329,7 @@ func needsIntegers(n *node) bool {
 			}
 		case kPow:
 			if m.kids[1].hasSymbol() && !m.kids[0].hasSymbol() {
-				r := rationalValue(m.kids[0])
+				r := rationalValue(m.kids[0], fuel)
 				return r != nil && r.Sign() < 0
 			}
 		}

@@ -58,7 +58,7 @@ func ratBits(r *big.Rat) int { return r.Num().BitLen() + r.Denom().BitLen() }
 
 // small keeps exact numbers below the limit; larger ones go on as balls.
 func (e *evaluator) small(r *big.Rat) (value, error) {
-	e.ctx.Fuel -= 1 + ratBits(r)/2048
+	e.ctx.Fuel -= 1 + ratBits(r)/256
 	if e.ctx.Fuel < 0 {
 		return value{}, errLimit
 	}
@@ -211,17 +211,17 @@ func (e *evaluator) div(a, b value) (value, error) {
 // themselves: equal ones have equal values.
 func (e *evaluator) big(n *node) (value, error) {
 	if (n.name != "sum" && n.name != "prod") || len(n.kids) != 3 || n.sub == "" {
-		return exact(e.point.atom(n, e.bound)), nil
+		return exact(e.point.atom(n, e.bound, &e.ctx.Fuel)), nil
 	}
 	from, errFrom := e.eval(n.kids[1])
 	to, errTo := e.eval(n.kids[2])
 	if errFrom != nil || errTo != nil || from.rat == nil || to.rat == nil || !from.rat.IsInt() || !to.rat.IsInt() ||
 		n.kids[1].hasSymbol() || n.kids[2].hasSymbol() {
-		return exact(e.point.atom(n, e.bound)), nil
+		return exact(e.point.atom(n, e.bound, &e.ctx.Fuel)), nil
 	}
 	count := new(big.Int).Sub(to.rat.Num(), from.rat.Num())
 	if !count.IsInt64() || count.Int64() >= maxSumTerms {
-		return exact(e.point.atom(n, e.bound)), nil
+		return exact(e.point.atom(n, e.bound, &e.ctx.Fuel)), nil
 	}
 	bound := e.bound
 	defer func() { e.bound = bound }()

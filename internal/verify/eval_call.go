@@ -17,7 +17,7 @@ var trigonometric = nameSet("sin cos tan cot sec csc")
 // function of equal arguments has the same value.
 func (e *evaluator) call(n *node) (value, error) {
 	if !knownFunctions[n.name] {
-		return exact(e.point.atom(n, e.bound)), nil
+		return exact(e.point.atom(n, e.bound, &e.ctx.Fuel)), nil
 	}
 	if trigonometric[n.name] {
 		outer := e.degrees
@@ -150,7 +150,7 @@ func (e *evaluator) binomial(n, k *big.Rat) (value, error) {
 	for j := int64(0); j < k.Num().Int64(); j++ {
 		factor := new(big.Rat).Sub(n, big.NewRat(j, 1))
 		acc.Mul(acc, factor.Quo(factor, big.NewRat(j+1, 1)))
-		if e.ctx.Fuel -= 1 + ratBits(acc)/512; e.ctx.Fuel < 0 || ratBits(acc) > 8*maxRatBits {
+		if e.ctx.Fuel -= 1 + ratBits(acc)/128; e.ctx.Fuel < 0 || ratBits(acc) > 2*maxRatBits {
 			return value{}, errLimit
 		}
 	}

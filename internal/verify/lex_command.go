@@ -30,9 +30,9 @@ func (l *lexer) command() error {
 		}
 		l.text(content)
 	case romanCommands[name]:
-		l.roman(name)
+		return l.roman()
 	case alphabetCommands[name]:
-		l.alphabet(name)
+		return l.alphabet(name)
 	case name == "begin" || name == "end":
 		env, ok := l.group()
 		if !ok {
@@ -173,26 +173,36 @@ func (l *lexer) text(content string) {
 
 // roman reads \mathrm{…} and \operatorname{…}: upright letters, which may be a unit, a function's name or a
 // variable. Other contents are read as if the command were not there.
-func (l *lexer) roman(name string) {
+func (l *lexer) roman() error {
 	start := l.i
 	content, ok := l.group()
+	if !ok && l.opensGroup() {
+		return errSyntax
+	}
 	content = strings.TrimSpace(strings.NewReplacer("~", " ", `\,`, " ", `\ `, " ", `\;`, " ").Replace(content))
 	if !ok || content == "" || strings.Trim(content, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ") != "" {
 		l.i = start
-		return
+		return nil
 	}
 	if known, ok := plainNames[content]; ok && len(content) > 1 {
 		l.emit(tCmd, known)
-		return
+		return nil
 	}
 	l.emit(tRoman, content)
+	return nil
 }
+
+// opensGroup reports whether a brace follows.
+func (l *lexer) opensGroup() bool { return strings.HasPrefix(strings.TrimLeft(l.rest(), " "), "{") }
 
 // alphabet reads \mathbf{x}, \mathcal{F} and the like: a letter of another alphabet. Bold letters are the
 // same as plain ones, except i, j and k, which are unit vectors.
-func (l *lexer) alphabet(name string) {
+func (l *lexer) alphabet(name string) error {
 	start := l.i
 	content, ok := l.group()
+	if !ok && l.opensGroup() {
+		return errSyntax
+	}
 	content = strings.TrimSpace(content)
 	if !ok && l.i < len(l.s) && isLetter(l.s[l.i]) {
 		content, ok = l.s[l.i:l.i+1], true
@@ -212,6 +222,7 @@ func (l *lexer) alphabet(name string) {
 	default:
 		l.emit(tLetter, content)
 	}
+	return nil
 }
 
 func nameSet(names string) map[string]bool {

@@ -10,19 +10,25 @@ import (
 // The functions of this file repeat the string normalisation of the paper's evaluation grader step by
 // step, including what it gets wrong: published scores depend on it.
 
+// paperUnit is a word to delete, and the part of it that holds no dot, which must occur for it to match.
+type paperUnit struct {
+	word    []rune
+	literal string
+}
+
 // paperUnits are the words that the paper's grader deletes wherever they stand alone; a dot stands for any
 // character, as in the regular expressions they are used in.
-var paperUnits = func() [][]rune {
+var paperUnits = func() (out []paperUnit) {
 	names := strings.Split("east|degree|mph|kmph|ft|m sqaure| m east|sq m|deg|mile|q .|monkey|prime|ratio|profit of rs|rd|"+
 		"o|gm|p . m|lb|tile|per|dm|lt|gain|ab|way|west|a .|b .|c .|d .|e .|f .|g .|h .|t|a|h|no change|men|soldier|pie|bc|"+
 		"excess|st|inches|noon|percent|by|gal|kmh|c|acre|rise|a . m|th|π r 2|sq|mark|l|toy|coin|sq . m|gallon|° f|profit|"+
 		"minw|yr|women|feet|am|pm|hr|cu cm|square|v â € ™|are|rupee|rounds|cubic|cc|mtr|s|ohm|number|kmph|day|hour|minute|"+
 		"min|second|man|woman|sec|cube|mt|sq inch|mp|∏ cm ³|hectare|more|sec|unit|cu . m|cm 2|rs .|rs|kg|g|month|km|m|cm|"+
 		"mm|apple|liter|loss|yard|pure|year|increase|decrease|d|less|Surface|litre|pi sq m|s .|metre|meter|inch", "|")
-	var out [][]rune
 	for _, suffix := range [...]string{"", "s"} {
 		for _, n := range names {
-			out = append(out, []rune(n+suffix))
+			literal, _, _ := strings.Cut(n+suffix, ".")
+			out = append(out, paperUnit{word: []rune(n + suffix), literal: literal})
 		}
 	}
 	return out
@@ -98,15 +104,17 @@ func paperStrip(s string) string {
 
 // paperDropUnits deletes the unit words, twice over, as long as something is left.
 func paperDropUnits(s string) string {
-	r := []rune(s)
 	for pass := 0; pass < 2; pass++ {
 		for _, unit := range paperUnits {
-			if out := dropWord(r, unit); len(out) > 0 {
-				r = out
+			if !strings.Contains(s, unit.literal) {
+				continue
+			}
+			if out := dropWord([]rune(s), unit.word); len(out) > 0 {
+				s = string(out)
 			}
 		}
 	}
-	return string(r)
+	return s
 }
 
 // dropWord substitutes (^|\W)word($|\W) by what surrounds the word, without overlaps.

@@ -115,7 +115,7 @@ func pythonParse(s string) *node {
 		tokens = append(tokens, rest[m[2]:m[3]])
 		rest = rest[m[1]:]
 	}
-	p := &python{t: tokens}
+	p := &python{t: tokens, fuel: 512}
 	n := p.xor(0)
 	if n == nil || p.i != len(p.t) {
 		return nil
@@ -123,9 +123,11 @@ func pythonParse(s string) *node {
 	return n
 }
 
+// python is a parser of Python's arithmetic.
 type python struct {
-	t []string
-	i int
+	t    []string
+	i    int
+	fuel int
 }
 
 func (p *python) peek() string {
@@ -144,7 +146,7 @@ func (p *python) xor(depth int) *node {
 		if m == nil || n.hasSymbol() || m.hasSymbol() {
 			return nil
 		}
-		a, b := rationalValue(n), rationalValue(m)
+		a, b := rationalValue(n, &p.fuel), rationalValue(m, &p.fuel)
 		if a == nil || b == nil || !a.IsInt() || !b.IsInt() {
 			return nil
 		}

@@ -129,6 +129,11 @@ func parseTokens(tokens []token, style style) (n *node, err error) {
 	if n := parseChoice(tokens); n != nil {
 		return n, nil
 	}
+	return parsePlain(tokens, style)
+}
+
+// parsePlain reads an answer that is no multiple-choice one.
+func parsePlain(tokens []token, style style) (n *node, err error) {
 	n, err = parseMath(tokens, style)
 	if text := parseText(tokens); text != nil {
 		if err == nil && n.isScalar() && text.kind == kText {
@@ -141,7 +146,73 @@ func parseTokens(tokens []token, style style) (n *node, err error) {
 
 // parseMath reads tokens as mathematics.
 func parseMath(tokens []token, style style) (n *node, err error) {
-	p := &parser{t: tokens, tex: style == texStyle}
+	return (&parser{t: splitTokens(tokens), tex: style == texStyle}).run()
+}
+
+// splitTokens splits words that are products of letters, and the digits of \frac12, beforehand: one by one
+// it would cost more.
+func splitTokens(tokens []token) []token {
+	var out []token
+	for i, t := range tokens {
+		var parts []token
+		switch {
+		case t.kind == tWord && isLetterProduct(t.s) && !isUnit(t.s):
+			parts = letterTokens(t.s)
+		case t.kind == tNum && len(t.s) > 1 && allDigits(t.s) && i > 0 && tokens[i-1].is("frac"):
+			parts = []token{{kind: tNum, s: t.s[:1]}, {kind: tNum, s: t.s[1:2]}}
+			if len(t.s) > 2 {
+				parts = append(parts, token{kind: tNum, s: t.s[2:]})
+			}
+		}
+		if parts != nil && out == nil {
+			out = append(make([]token, 0, 2*len(tokens)), tokens[:i]...)
+		}
+		switch {
+		case parts != nil:
+			parts[0].spaced = t.spaced
+			out = append(out, parts...)
+		case out != nil:
+			out = append(out, t)
+		}
+	}
+	if out == nil {
+		return tokens
+	}
+	return out
+}
+
+// isLetterProduct reports whether a word inside mathematics is a product of one-letter variables, as in ab
+// or SRMC: if it is short, or not long and all capitals.
+func isLetterProduct(s string) bool {
+	if len(s) > 8 || !isASCII(s) || len(s) > 3 && s != strings.ToUpper(s) || stopWords[s] || proseWords[s] {
+		return false
+	}
+	_, number := wordNumbers[strings.ToLower(s)]
+	return !number
+}
+
+func letterTokens(s string) []token {
+	letters := make([]token, len(s))
+	for i := range letters {
+		letters[i] = token{kind: tLetter, s: s[i : i+1]}
+	}
+	return letters
+}
+
+// inner reads tokens inside an answer by themselves, at the cost of the same parse; nil if they are no
+// mathematics.
+func (p *parser) inner(tokens []token) *node {
+	q := &parser{t: tokens, tex: p.tex, depth: p.depth + 1, nodes: p.nodes, splices: p.splices, sums: p.sums}
+	n, err := q.run()
+	if isLimit(err) {
+		panic(parseStop{err})
+	}
+	p.nodes, p.splices = q.nodes, q.splices
+	return n
+}
+
+// run reads all tokens.
+func (p *parser) run() (n *node, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			stop, ok := r.(parseStop)
@@ -160,14 +231,16 @@ func parseMath(tokens []token, style style) (n *node, err error) {
 
 // parser is a recursive-descent parser. Its methods panic with parseStop, which parseMath recovers.
 type parser struct {
-	t     []token
-	i     int
-	depth int
-	nodes int
-	bars  int // open absolute values
-	sums  int // open sums, products, limits and integrals
-	money bool
-	tex   bool // texStyle: a letter before a parenthesis is a function; square brackets do not group
+	t       []token
+	i       int
+	depth   int
+	nodes   int
+	bars    int // open absolute values
+	signs   int // signs ±
+	splices int // tokens that were split
+	sums    int // open sums, products, limits and integrals
+	money   bool
+	tex     bool // texStyle: a letter before a parenthesis is a function; square brackets do not group
 }
 
 type parseStop struct{ err error }
@@ -377,6 +450,9 @@ func (p *parser) attach(n *node, sign string, term *node) *node {
 	case "-":
 		term = neg(term)
 	case "±", "∓":
+		if p.signs++; p.signs > maxSigns {
+			panic(parseStop{errLimit})
+		}
 		pm := &node{kind: kPM, name: map[string]string{"±": "pm", "∓": "mp"}[sign], kids: []*node{orElse(n, intNode(0)), term}}
 		return pm
 	}

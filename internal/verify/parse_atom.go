@@ -55,8 +55,8 @@ func (p *parser) roman(s string) *node {
 	return p.symbol(strings.ReplaceAll(s, " ", "_"))
 }
 
-// word reads a run of plain letters inside mathematics: a product of one-letter variables if it is short or
-// all capitals, as in ab or MR, else one name.
+// word reads a run of plain letters inside mathematics: a product of letters, or one name. Words of prose
+// show that it is no mathematics.
 func (p *parser) word(s string) *node {
 	if stopWords[s] || proseWords[s] {
 		p.fail()
@@ -64,20 +64,19 @@ func (p *parser) word(s string) *node {
 	if v, ok := wordNumbers[strings.ToLower(s)]; ok {
 		return intNode(v)
 	}
-	if len(s) > 8 || !isASCII(s) || len(s) > 3 && s != strings.ToUpper(s) {
+	if !isLetterProduct(s) {
 		return p.symbol(s)
 	}
-	letters := make([]token, len(s))
-	for i := range letters {
-		letters[i] = token{kind: tLetter, s: s[i : i+1]}
-	}
 	p.i--
-	p.splice(letters)
+	p.splice(letterTokens(s))
 	return p.atom()
 }
 
 // splice replaces the token at the current position.
 func (p *parser) splice(with []token) {
+	if p.splices++; p.splices > maxSplices {
+		panic(parseStop{errLimit})
+	}
 	p.t = append(append(append(make([]token, 0, len(p.t)+len(with)), p.t[:p.i]...), with...), p.t[p.i+1:]...)
 }
 
@@ -163,7 +162,7 @@ func (p *parser) index() *node {
 		expression = expression || k > 0 && (t.is("+") || t.is("-"))
 	}
 	if expression {
-		if n, err := parseMath(inner, plainStyle); err == nil && n.isScalar() {
+		if n := p.inner(inner); n != nil && n.isScalar() {
 			return n.orWrapped()
 		}
 	}

@@ -179,7 +179,7 @@ func (p *parser) power(base *node) *node {
 		}
 	}
 	if base.kind == kSym && (base.name == "f" || base.name == "g" || base.name == "h") && p.peek().is("(") &&
-		exponent.kind == kNeg && isInteger(exponent.kids[0]) {
+		exponent.kind == kNeg && exponent.kids[0].kind == kNum {
 		p.i++
 		return call(base.name+"^"+exponent.String(), p.arguments(")")...)
 	}
@@ -188,6 +188,8 @@ func (p *parser) power(base *node) *node {
 
 // exponent reads what stands after ^: a group or one operand, to which a further power belongs.
 func (p *parser) exponent() *node {
+	p.enter()
+	defer p.leave()
 	var n *node
 	switch {
 	case p.accept("-"):

@@ -125,7 +125,7 @@ func parseChoice(tokens []token) *node {
 	}
 	n := &node{kind: kChoice, name: letter}
 	if rest = trimTokens(rest); len(rest) > 0 {
-		text, err := parseTokens(rest, plainStyle)
+		text, err := parsePlain(rest, plainStyle)
 		if err != nil {
 			return nil
 		}

@@ -64,23 +64,23 @@ func (p point) coordinate(name string) *big.Rat {
 
 // atom is the value of an expression that stands for itself: an unknown function, a limit, an integral.
 // It depends on the expression up to equality of its polynomial parts.
-func (p point) atom(n *node, bound map[string]*big.Rat) *big.Rat {
-	return p.coordinate(atomKey(n, bound))
+func (p point) atom(n *node, bound map[string]*big.Rat, fuel *int) *big.Rat {
+	return p.coordinate(atomKey(n, bound, fuel))
 }
 
 // atomKey describes an expression such that equal polynomial arguments give equal keys.
-func atomKey(n *node, bound map[string]*big.Rat) string {
+func atomKey(n *node, bound map[string]*big.Rat, fuel *int) string {
 	var b strings.Builder
 	b.WriteString(n.name)
 	b.WriteByte('(')
 	for _, k := range n.kids {
-		b.WriteString(argumentKey(k, bound))
+		b.WriteString(argumentKey(k, bound, fuel))
 		b.WriteByte(',')
 	}
 	return b.String()
 }
 
-func argumentKey(k *node, bound map[string]*big.Rat) string {
+func argumentKey(k *node, bound map[string]*big.Rat, fuel *int) string {
 	for name := range bound {
 		if k.hasName(name) {
 			k = k.replace(func(m *node) *node {
@@ -92,10 +92,12 @@ func argumentKey(k *node, bound map[string]*big.Rat) string {
 			break
 		}
 	}
-	if r, ok := residueKey(k); ok {
+	if r, ok := residueKey(k, fuel); ok {
 		return r
 	}
-	return sortedString(k)
+	key := sortedString(k)
+	*fuel -= len(key) / 256
+	return key
 }
 
 // sortedString prints a tree with the kids of sums and products in order.

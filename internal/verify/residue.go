@@ -86,7 +86,7 @@ type residues struct {
 // isRational reports whether an expression consists of numbers, variables, i, functions that stand for
 // themselves, the four operations, integer powers, factorials and binomials of integers: what residues can
 // compute. At most one of π and e may occur, as a variable, since it is transcendental.
-func isRational(n *node, transcendental *string) bool {
+func isRational(n *node, transcendental *string, fuel *int) bool {
 	switch n.kind {
 	case kNum, kSym:
 		return true
@@ -100,20 +100,20 @@ func isRational(n *node, transcendental *string) bool {
 		return n.name == "i"
 	case kAdd, kMul, kNeg, kDiv:
 		for _, k := range n.kids {
-			if !isRational(k, transcendental) {
+			if !isRational(k, transcendental, fuel) {
 				return false
 			}
 		}
 		return true
 	case kPow:
-		return isRational(n.kids[0], transcendental) && integerValue(n.kids[1]) != nil
+		return isRational(n.kids[0], transcendental, fuel) && integerValue(n.kids[1], fuel) != nil
 	case kCall:
 		switch n.name {
 		case "factorial":
-			v := integerValue(n.kids[0])
+			v := integerValue(n.kids[0], fuel)
 			return v != nil && v.Sign() >= 0 && v.IsInt64() && v.Int64() <= maxFactorial
 		case "binom":
-			a, b := integerValue(n.kids[0]), integerValue(n.kids[1])
+			a, b := integerValue(n.kids[0], fuel), integerValue(n.kids[1], fuel)
 			return a != nil && b != nil && a.IsInt64() && b.Sign() >= 0 && a.Cmp(b) >= 0 && a.Int64() <= maxFactorial
 		}
 		return !knownFunctions[n.name]
@@ -122,11 +122,11 @@ func isRational(n *node, transcendental *string) bool {
 }
 
 // integerValue folds a constant integer expression of moderate size; nil if it is none.
-func integerValue(n *node) *big.Int {
+func integerValue(n *node, fuel *int) *big.Int {
 	if n.hasSymbol() {
 		return nil
 	}
-	r := rationalValue(n)
+	r := rationalValue(n, fuel)
 	if r == nil || !r.IsInt() || r.Num().BitLen() > 512 {
 		return nil
 	}
@@ -184,7 +184,7 @@ func (r residues) eval(n *node) (v uint64, ok bool) {
 
 func (r residues) power(n *node) (uint64, bool) {
 	base, ok := r.eval(n.kids[0])
-	exponent := integerValue(n.kids[1])
+	exponent := integerValue(n.kids[1], r.fuel)
 	if !ok || exponent == nil || base == 0 && exponent.Sign() < 0 {
 		return 0, false
 	}
@@ -201,16 +201,24 @@ func (r residues) power(n *node) (uint64, bool) {
 func (r residues) call(n *node) (uint64, bool) {
 	switch n.name {
 	case "factorial":
-		return r.factorial(integerValue(n.kids[0]).Int64()), true
+		if a := integerValue(n.kids[0], r.fuel); a != nil {
+			return r.factorial(a.Int64()), true
+		}
+		return 0, false
 	case "binom":
-		a, b := integerValue(n.kids[0]).Int64(), integerValue(n.kids[1]).Int64()
-		return r.div(r.factorial(a), r.mul(r.factorial(b), r.factorial(a-b)))
+		a, b := integerValue(n.kids[0], r.fuel), integerValue(n.kids[1], r.fuel)
+		if a == nil || b == nil {
+			return 0, false
+		}
+		return r.div(r.factorial(a.Int64()), r.mul(r.factorial(b.Int64()), r.factorial(a.Int64()-b.Int64())))
 	}
-	return r.point.hash(atomKey(n, nil)) % r.p, true
+	return r.point.hash(atomKey(n, nil, r.fuel)) % r.p, true
 }
 
 func (r residues) factorial(n int64) uint64 {
-	*r.fuel -= int(n / 64)
+	if *r.fuel -= int(n / 64); *r.fuel < 0 {
+		return 0
+	}
 	out := uint64(1)
 	for k := uint64(2); k <= uint64(n); k++ {
 		out = r.mul(out, k)
@@ -219,15 +227,14 @@ func (r residues) factorial(n int64) uint64 {
 }
 
 // residueKey is a fingerprint of a rational expression: equal expressions have equal keys.
-func residueKey(n *node) (string, bool) {
+func residueKey(n *node, fuel *int) (string, bool) {
 	transcendental := ""
-	if !isRational(n, &transcendental) {
+	if !isRational(n, &transcendental, fuel) {
 		return "", false
 	}
-	fuel := 4 * maxNodes
 	key := "#"
 	for _, m := range primes {
-		v, ok := residues{prime: m, fuel: &fuel}.eval(n)
+		v, ok := residues{prime: m, fuel: fuel}.eval(n)
 		if !ok {
 			return "", false
 		}

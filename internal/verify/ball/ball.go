@@ -14,6 +14,10 @@ import (
 // radPrec is the precision of radii in bits. Radii are always rounded up.
 const radPrec = 32
 
+// maxMagnitude bounds the binary exponents of values: larger ones are Unknown, smaller ones may be zero.
+// big.Float would align operands of very different size digit by digit.
+const maxMagnitude = 1 << 16
+
 // Real is a set of real numbers [mid-rad, mid+rad]. The zero value is not valid: use a Context.
 type Real struct {
 	mid *big.Float
@@ -30,7 +34,7 @@ type Context struct {
 
 // spend takes n units of work at precision prec from the budget and reports whether it sufficed.
 func (c *Context) spend(n int, prec uint) bool {
-	c.Fuel -= n * (1 + int(prec)/512)
+	c.Fuel -= n * (1 + int(prec)/256)
 	return c.Fuel >= 0
 }
 
@@ -115,6 +119,24 @@ func pow2(e int) *big.Float {
 func settle(mid, rad *big.Float) Real {
 	if mid.IsInf() || rad.IsInf() {
 		return Unknown()
+	}
+	if mid.Sign() != 0 {
+		switch e := mid.MantExp(nil); {
+		case e > maxMagnitude:
+			return Unknown()
+		case e < -maxMagnitude:
+			rad.Add(rad, pow2(-maxMagnitude))
+			mid = new(big.Float).SetPrec(mid.Prec())
+			return Real{mid: mid, rad: rad}
+		}
+	}
+	if rad.Sign() != 0 {
+		switch e := rad.MantExp(nil); {
+		case e > maxMagnitude:
+			return Unknown()
+		case e < -maxMagnitude:
+			rad = pow2(-maxMagnitude)
+		}
 	}
 	if mid.Acc() != big.Exact {
 		rad.Add(rad, ulp(mid))

@@ -6,7 +6,7 @@ import (
 )
 
 // maxArgBits bounds the arguments of exp, sin and cos: beyond 2^maxArgBits the result is Unknown.
-const maxArgBits = 30
+const maxArgBits = 17
 
 // The kernels below work on exact midpoints at a precision with guard bits and return a value whose
 // error is below 2^-Prec relative to max(1, |value|); the exported functions add the propagated radius.
@@ -41,8 +41,9 @@ func (c *Context) Exp(x Real) Real {
 	}
 	y := c.float().Set(c.expKernel(x.mid))
 	// |e^(x+r) - e^x| <= e^x·2r for r <= 1; the kernel's error is relative.
-	rad := newRad().Mul(newRad().Set(y), newRad().Add(newRad().Mul(newRad().SetInt64(2), x.radius()), pow2(2-int(c.Prec))))
-	return settle(y, rad)
+	relative := newRad().Mul(newRad().SetInt64(2), x.radius())
+	relative.Add(relative, pow2(2-int(c.Prec)))
+	return settle(y, newRad().Mul(newRad().Set(y), relative))
 }
 
 // expKernel returns e^x with a relative error below 2^-Prec.
