@@ -23,7 +23,7 @@ func (t *Template) probe() error {
 	t.ends = append(t.ends, id)
 	slices.Sort(t.ends)
 	t.ends = slices.Compact(t.ends)
-	_, err = t.Turn([]Message{{"user", "Are you sure?"}})
+	_, err = t.turnText([]Message{{"user", "Are you sure?"}}) // as text: a tokenizer need not know these letters
 	return err
 }
 

@@ -148,7 +148,7 @@ func digestFiles(dir string) ([]blob.FolderFile, error) {
 // Find returns the reference of a step's checkpoint as it lies in the store, ErrNone when there is none.
 func Find(ctx context.Context, s blob.Store, run string, step int) (Ref, error) {
 	key := Key(run, step)
-	b, err := readSmall(ctx, s, key)
+	b, _, err := readSmall(ctx, s, key)
 	if errors.Is(err, blob.ErrNotFound) {
 		return Ref{}, fmt.Errorf("%w: %s@%d", ErrNone, run, step)
 	}
@@ -179,6 +179,9 @@ func parse(ref Ref, b []byte) (Manifest, error) {
 	}
 	if m.Version > FormatVersion {
 		return Manifest{}, fmt.Errorf("%w: %s has version %d, this program knows %d", ErrNewer, ref.Key, m.Version, FormatVersion)
+	}
+	if m.Version < 1 {
+		return Manifest{}, fmt.Errorf("%w: %s has no version", blob.ErrCorrupt, ref.Key)
 	}
 	if m.Run != ref.Run || m.Step != ref.Step {
 		return Manifest{}, fmt.Errorf("%w: %s says %s@%d", ErrForeign, ref.Key, m.Run, m.Step)

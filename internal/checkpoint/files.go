@@ -17,20 +17,20 @@ import (
 const maxSmall = 16 << 20
 
 // readSmall reads an object whose digest is not known.
-func readSmall(ctx context.Context, s blob.Store, key string) ([]byte, error) {
-	body, _, err := s.Get(ctx, key)
+func readSmall(ctx context.Context, s blob.Store, key string) ([]byte, blob.Info, error) {
+	body, info, err := s.Get(ctx, key)
 	if err != nil {
-		return nil, fmt.Errorf("load %s: %w", key, err)
+		return nil, info, fmt.Errorf("load %s: %w", key, err)
 	}
 	defer body.Close() //nolint:errcheck // only read from
 	b, err := io.ReadAll(io.LimitReader(body, maxSmall+1))
 	if err != nil {
-		return nil, fmt.Errorf("load %s: %w", key, err)
+		return nil, info, fmt.Errorf("load %s: %w", key, err)
 	}
 	if len(b) > maxSmall {
-		return nil, fmt.Errorf("%w: %s is larger than %d bytes", blob.ErrCorrupt, key, maxSmall)
+		return nil, info, fmt.Errorf("%w: %s is larger than %d bytes", blob.ErrCorrupt, key, maxSmall)
 	}
-	return b, nil
+	return b, info, nil
 }
 
 // digestFile returns size and digest of a file, as a reference without a key.
@@ -58,8 +58,14 @@ func putFile(ctx context.Context, s blob.Store, ref blob.Ref, from string) error
 		return err
 	}
 	defer f.Close() //nolint:errcheck // only read from
-	_, err = s.Put(ctx, ref.Key, f, ref.Size, blob.PutOptions{})
-	return err
+	stored, err := s.Put(ctx, ref.Key, f, ref.Size, blob.PutOptions{})
+	if err != nil {
+		return err
+	}
+	if !stored.SHA256.IsZero() && stored.SHA256 != ref.SHA256 {
+		return &blob.CorruptError{Key: from, Want: ref.SHA256, Got: stored.SHA256, WantSize: ref.Size, GotSize: stored.Size}
+	}
+	return nil
 }
 
 // getFile writes the object that ref names to a local file and verifies it. A mismatch is read once more, since a store

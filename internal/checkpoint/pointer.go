@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"multiattempt/internal/blob"
@@ -35,15 +36,10 @@ func Resolve(ctx context.Context, s blob.Store, run string, p Pointer) (Target, 
 }
 
 func resolve(ctx context.Context, s blob.Store, run string, p Pointer) (Target, string, error) {
-	o, err := s.Stat(ctx, p.key(run))
+	b, info, err := readSmall(ctx, s, p.key(run))
 	if errors.Is(err, blob.ErrNotFound) {
 		return Target{}, "", fmt.Errorf("%w: run %s has no %s", ErrNone, run, p)
 	}
-	if err != nil {
-		return Target{}, "", err
-	}
-	// The version is asked for first: bytes newer than it make a later conditional write fail, never succeed wrongly.
-	b, err := readSmall(ctx, s, p.key(run))
 	if err != nil {
 		return Target{}, "", err
 	}
@@ -51,7 +47,7 @@ func resolve(ctx context.Context, s blob.Store, run string, p Pointer) (Target, 
 	if err := json.Unmarshal(b, &t); err != nil {
 		return Target{}, "", fmt.Errorf("%w: %s: %w", blob.ErrCorrupt, p.key(run), err)
 	}
-	return t, o.ETag, nil
+	return t, info.ETag, nil
 }
 
 // Advance moves the pointer to t unless it points at something later (Latest: a higher step; Best: a higher score, or the
@@ -95,13 +91,17 @@ func (p Pointer) before(now, t Target) bool {
 }
 
 // Prune deletes the run's checkpoints beyond the keep newest ones (at least 1). What latest or best points at and the
-// pinned steps stay. A manifest goes before its parts, so that what is half deleted is no checkpoint.
+// pinned steps stay. A manifest goes before its parts, so that what is half deleted is no checkpoint; parts without a
+// manifest below the latest step, left by such a deletion or by a learner that died, go too.
 func Prune(ctx context.Context, s blob.Store, run string, keep int, pinned ...int) (deleted []int, err error) {
 	refs, err := List(ctx, s, run)
 	if err != nil {
 		return nil, err
 	}
-	stays := map[int]bool{}
+	whole, stays, latest := map[int]bool{}, map[int]bool{}, 0
+	for _, ref := range refs {
+		whole[ref.Step] = true
+	}
 	for _, step := range pinned {
 		stays[step] = true
 	}
@@ -113,6 +113,9 @@ func Prune(ctx context.Context, s blob.Store, run string, keep int, pinned ...in
 		if err == nil {
 			stays[t.Checkpoint.Step] = true
 		}
+		if err == nil && p == Latest {
+			latest = t.Checkpoint.Step
+		}
 	}
 	for _, ref := range refs[:max(0, len(refs)-max(1, keep))] {
 		if stays[ref.Step] {
@@ -123,16 +126,25 @@ func Prune(ctx context.Context, s blob.Store, run string, keep int, pinned ...in
 		}
 		deleted = append(deleted, ref.Step)
 	}
-	return deleted, nil
+	return deleted, sweep(ctx, s, run, func(step int) bool { return step >= latest || whole[step] })
 }
 
+// remove deletes a checkpoint, its manifest first.
 func remove(ctx context.Context, s blob.Store, ref Ref) error {
 	if err := s.Delete(ctx, ref.Key); err != nil {
 		return err
 	}
+	return sweep(ctx, s, ref.Run, func(step int) bool { return step != ref.Step })
+}
+
+// sweep deletes every object of the run's steps that keep does not name.
+func sweep(ctx context.Context, s blob.Store, run string, keep func(step int) bool) error {
 	var parts []string
-	err := s.List(ctx, strings.TrimSuffix(ref.Key, manifestName), func(o blob.Info) error {
-		parts = append(parts, o.Key)
+	err := s.List(ctx, Prefix(run), func(o blob.Info) error {
+		digits, _, _ := strings.Cut(strings.TrimPrefix(o.Key, Prefix(run)), "/")
+		if step, err := strconv.Atoi(digits); err == nil && !keep(step) {
+			parts = append(parts, o.Key)
+		}
 		return nil
 	})
 	for _, key := range parts {

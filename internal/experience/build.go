@@ -12,6 +12,9 @@ import (
 // ErrShape: scores or rewards that do not belong to the episodes they came with.
 var ErrShape = errors.New("experience does not fit together")
 
+// ErrNotFinite: a log-probability, value or reward is NaN or infinite. Computing it again does not help.
+var ErrNotFinite = errors.New("not a finite number")
+
 // varianceFloor keeps whitening finite when all advantages are equal.
 const varianceFloor = 1e-8
 
@@ -56,6 +59,13 @@ func buildRow(e *rollout.Episode, reward float64, s Scores, a spec.Advantage, u 
 	at := sampledTokens(e.Mask)
 	if len(at) == 0 {
 		return Row{}, fmt.Errorf("%w: episode %s/%d has no sampled token", ErrShape, e.ProblemID, e.Sample)
+	}
+	for _, t := range at {
+		// A sum is finite only if all its terms are.
+		if sum := reward + float64(s.Old[t]) + float64(s.Ref[t]) + float64(s.Values[t]) + float64(e.LogProbs[t]); math.IsNaN(sum) || math.IsInf(sum, 0) {
+			return Row{}, fmt.Errorf("%w: episode %s/%d, token %d: reward %g, log-probability %g (sampler %g, reference %g), value %g", ErrNotFinite,
+				e.ProblemID, e.Sample, t, reward, s.Old[t], e.LogProbs[t], s.Ref[t], s.Values[t])
+		}
 	}
 	perToken := tokenRewards(at, reward, s, u)
 	values := make([]float64, len(at))

@@ -69,6 +69,18 @@ func newScript(d Dialogue, p spec.Prompt, shown dataset.Presentation) (*script, 
 	return s, nil
 }
 
+// longest is the most tokens that the dialogue can have: its forced turns, each attempt closed by force, and the budget.
+func (s *script) longest(a spec.Attempts) int {
+	n := len(s.opening)
+	for _, f := range s.feedback[1:] {
+		n += 1 + len(f)
+	}
+	if a.Budget == spec.BudgetShared {
+		return n + a.MaxNewTokens
+	}
+	return n + a.MaxNewTokens*len(s.feedback)
+}
+
 // endsTurn reports whether a sampled token ends the assistant's turn.
 func (s *script) endsTurn(token int32) bool {
 	_, found := slices.BinarySearch(s.ends, token)

@@ -1,6 +1,8 @@
 package rollout
 
 import (
+	"strings"
+
 	"multiattempt/internal/dataset"
 	"multiattempt/internal/policy"
 	"multiattempt/internal/seed"
@@ -107,7 +109,11 @@ func (r *row) spent(length int) bool {
 }
 
 // text is the attempt under way.
-func (r *row) text() string { return r.decode(r.episode.Tokens[r.open:]) }
+//
+// A token may end in the middle of a character; what is cut reads as U+FFFD, as it does after storage.
+func (r *row) text() string {
+	return strings.ToValidUTF8(r.decode(r.episode.Tokens[r.open:]), "\uFFFD")
+}
 
 // close grades the attempt that ended, records it, and decides whether the episode is over.
 func (r *row) close() {
@@ -115,6 +121,7 @@ func (r *row) close() {
 	text := r.text()
 	cut := r.ended == endBudget || r.ended == endContext
 	attempt := r.grade(text, !cut || verify.CompleteBox(text))
+	attempt.Answer = strings.ToValidUTF8(attempt.Answer, "\uFFFD")
 	attempt.Start, attempt.End, attempt.Text = r.open, len(e.Tokens), text
 	e.Attempts = append(e.Attempts, attempt)
 	left := e.MaxTries - len(e.Attempts)

@@ -31,16 +31,20 @@ type Settings struct {
 // room for an answer is ErrNoRoom, before anything is sampled.
 func Run(ctx context.Context, s policy.Sampler, d Dialogue, g Grader, shown []dataset.Presentation, set Settings, finished func(done int)) ([]Episode, error) {
 	rows := make([]policy.Row, 0, len(shown)*set.GroupSize)
+	longest := 0
 	for _, p := range shown {
 		forced, err := scriptWithin(d, set.Prompt, p, set.Sampling.MaxLength)
 		if err != nil {
 			return nil, err
 		}
+		longest = max(longest, forced.longest(set.Attempts))
 		for sample := range set.GroupSize {
 			rows = append(rows, newRow(forced, d, g, p, sample, set))
 		}
 	}
-	if err := s.Sample(ctx, rows, set.Sampling, finished); err != nil {
+	params := set.Sampling
+	params.MaxLength = min(params.MaxLength, longest) // a sampler sets memory aside for it
+	if err := s.Sample(ctx, rows, params, finished); err != nil {
 		return nil, err
 	}
 	episodes := make([]Episode, len(rows))

@@ -165,7 +165,10 @@ type OldLogProbs string
 // The sources of old log-probabilities.
 const (
 	OldRecomputed OldLogProbs = "recomputed" // by the policy before its update (the paper)
-	OldSampling   OldLogProbs = "sampling"   // those recorded while sampling, corrected by a truncated importance weight
+	// OldSampling recomputes them too, and weights each token by min(π_old/π_sampler, ImportanceClip), π_sampler being what
+	// was recorded while sampling (truncated importance sampling: Yao et al., "Your Efficient RL Framework Secretly Brings
+	// You Off-Policy RL Training", 2025).
+	OldSampling OldLogProbs = "sampling"
 )
 
 // Update is the PPO update of one iteration (Schulman et al., arXiv 1707.06347).

@@ -3,14 +3,13 @@ package update
 
 import (
 	"context"
-	"errors"
 
 	"multiattempt/internal/experience"
 	"multiattempt/internal/rollout"
 )
 
-// ErrNotFinite: a loss or gradient is NaN or infinite. The optimiser step was not applied; repeating it does not help.
-var ErrNotFinite = errors.New("loss is not finite")
+// ErrNotFinite: a loss, gradient or score is NaN or infinite. The optimiser step was not applied; repeating it does not help.
+var ErrNotFinite = experience.ErrNotFinite
 
 // Rates are one optimiser step's learning rates. A rate of 0 leaves that network, its moments included, untouched.
 type Rates struct {
