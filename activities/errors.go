@@ -73,7 +73,7 @@ func failure(err error) error {
 	}
 	for _, p := range permanent {
 		if errors.Is(err, p.err) {
-			return temporal.NewNonRetryableApplicationError(err.Error(), p.name, err)
+			return temporal.NewNonRetryableApplicationError(err.Error(), p.name, nil)
 		}
 	}
 	return err

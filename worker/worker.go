@@ -26,6 +26,9 @@ import (
 const (
 	// heartbeatThrottle is the most that the SDK delays a heartbeat: well below the time-outs of activities.
 	heartbeatThrottle = 5 * time.Second
+	// deadlockAfter is how long a workflow may compute without yielding: generous, because training in the same process
+	// takes every processor it can get.
+	deadlockAfter = 20 * time.Second
 	// ownConcurrency bounds the activities that wait, each in its slot, for this learner's device.
 	ownConcurrency = 16
 )
@@ -107,6 +110,7 @@ func work(ctx context.Context, limits config.Worker, temporal client.Client, q q
 	options := sdkworker.Options{
 		WorkerStopTimeout:            limits.StopTimeout,
 		MaxHeartbeatThrottleInterval: heartbeatThrottle,
+		DeadlockDetectionTimeout:     deadlockAfter,
 		OnFatalError:                 func(err error) { fail(fmt.Errorf("worker: %w", err)) },
 	}
 	control := sdkworker.New(temporal, q.control, options)

@@ -156,17 +156,16 @@ func (r *trainRun) finish(ctx workflow.Context) (TrainOutput, error) {
 // checkpoint keeps the full state of the current step, unless it is kept already.
 func (r *trainRun) checkpoint(ctx workflow.Context) error {
 	s := &r.state
-	r.checkpointWanted = 0
-	if len(s.At.Since) == 0 {
-		return nil // the position is a checkpoint, or the base model
+	if len(s.At.Since) > 0 { // else the position is a checkpoint, or the base model
+		out, err := r.keep(ctx)
+		if err != nil {
+			return err
+		}
+		s.At = s.At.At(out.Checkpoint, out.Policy)
+		s.Status.LatestCheckpoint, s.Status.Policy = out.Checkpoint, out.Policy
+		r.publish(ctx)
 	}
-	out, err := r.keep(ctx)
-	if err != nil {
-		return err
-	}
-	s.At = s.At.At(out.Checkpoint, out.Policy)
-	s.Status.LatestCheckpoint, s.Status.Policy = out.Checkpoint, out.Policy
-	r.publish(ctx)
+	r.checkpointWanted = 0 // whoever asked meanwhile has what they asked for: the step is the same
 	return nil
 }
 

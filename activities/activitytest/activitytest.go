@@ -1,0 +1,134 @@
+// Package activitytest offers every activity over an exact bigram model and a store in memory, so that workflows and
+// recovery are tested with real stages and without an engine.
+package activitytest
+
+import (
+	"context"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/fstest"
+
+	"github.com/stretchr/testify/require"
+
+	"multiattempt/activities"
+	"multiattempt/internal/blob"
+	"multiattempt/internal/dataset"
+	"multiattempt/internal/spec"
+	"multiattempt/internal/update"
+	"multiattempt/internal/update/updatetest"
+)
+
+// Engine makes bigram samplers and learners, and counts them.
+type Engine struct {
+	mu       sync.Mutex
+	samplers int
+	learners int
+	// OnLearner, when not nil, wraps every new learner.
+	OnLearner func(update.Learner) update.Learner
+}
+
+var _ activities.Engine = (*Engine)(nil)
+
+// Samplers is the number of samplers made so far.
+func (e *Engine) Samplers() int { return e.count(&e.samplers, 0) }
+
+// Learners is the number of learners made so far.
+func (e *Engine) Learners() int { return e.count(&e.learners, 0) }
+
+func (e *Engine) count(n *int, add int) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	*n += add
+	return *n
+}
+
+// Describe implements activities.Engine.
+func (e *Engine) Describe(string) (activities.ModelInfo, error) {
+	return activities.ModelInfo{MaxPositions: 128}, nil
+}
+
+// NewSampler implements activities.Engine.
+func (e *Engine) NewSampler(_ context.Context, dir string) (activities.Sampler, error) {
+	e.count(&e.samplers, 1)
+	return updatetest.NewSampler(dir)
+}
+
+// NewLearner implements activities.Engine.
+func (e *Engine) NewLearner(_ context.Context, o activities.LearnerOptions) (update.Learner, error) {
+	e.count(&e.learners, 1)
+	l, err := updatetest.New(updatetest.Options{Model: o.Model, State: o.State, Reference: o.Reference, Update: o.Update, Optimizer: o.Optimizer})
+	if err == nil && e.OnLearner != nil {
+		l = e.OnLearner(l)
+	}
+	return l, err
+}
+
+// NewImitator implements activities.Engine.
+func (e *Engine) NewImitator(_ context.Context, o activities.ImitatorOptions) (update.Imitator, error) {
+	return updatetest.NewImitator(updatetest.ImitatorOptions{Model: o.Model, State: o.State, Optimizer: o.Optimizer})
+}
+
+// Create implements activities.Engine.
+func (e *Engine) Create(_ context.Context, dir string, _ spec.Architecture, alphabet string, seed uint64) error {
+	return updatetest.Create(dir, alphabet, seed)
+}
+
+// Presets holds the run preset "small" (six iterations of seconds), the fine-tuning preset "small", and the built-in
+// model "bigram".
+func Presets(t testing.TB) activities.Presets {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, updatetest.Create(dir, dataset.SmudgedAlphabet, 1))
+	return activities.Presets{
+		Train:    fstest.MapFS{"small.yaml": {Data: []byte(small)}},
+		Finetune: fstest.MapFS{"small.yaml": {Data: []byte(smallFinetune)}},
+		Model:    func(string) (fs.FS, error) { return os.DirFS(dir), nil },
+	}
+}
+
+const small = `
+iterations: 6
+critic_warmup: 1
+model: {source: "builtin:bigram"}
+data: {problems_per_step: 8, group_size: 2, shard_size: 8}
+attempts: {max: 3, max_new_tokens: 60}
+prompt: {system: "{N}", feedback: "{n}"}
+update: {minibatch: 8, microbatch: 8}
+optimizer: {policy_lr: 0.01, critic_lr: 0.02}
+checkpoint: {every: 3, keep: 2}
+evaluation: {every: 0, sets: [smudged], limit: 6, attempts: [], final_attempts: [], max_new_tokens: 60, shard_size: 4}
+`
+
+const smallFinetune = `
+steps: 6
+steps_per_part: 2
+data: {source: smudged, batch_size: 4}
+prompt: {system: "{N}", feedback: "{n}"}
+optimizer: {policy_lr: 0.01}
+`
+
+// Worker is one process's activities, over a store that others may share.
+type Worker struct {
+	activities.Set
+	Engine *Engine
+}
+
+// NewWorker returns the activities of a process whose learner's own queue is called own.
+func NewWorker(t testing.TB, store blob.Store, presets activities.Presets, own string) Worker {
+	t.Helper()
+	dir, e := t.TempDir(), &Engine{}
+	models, err := activities.NewModels(store, filepath.Join(dir, "models"))
+	require.NoError(t, err)
+	learner, err := activities.NewLearner(store, e, models, own, filepath.Join(dir, "learner"))
+	require.NoError(t, err)
+	set := activities.Set{
+		Data:     activities.NewData(store, e, presets, ""),
+		Rollouts: activities.NewRollouts(store, e, models),
+		Learner:  learner,
+	}
+	t.Cleanup(func() { require.NoError(t, set.Close()) })
+	return Worker{Set: set, Engine: e}
+}
