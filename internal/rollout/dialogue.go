@@ -55,6 +55,9 @@ type script struct {
 
 // newScript renders the forced turns of a presentation, so that nothing can go wrong once tokens are being sampled.
 func newScript(d Dialogue, p spec.Prompt, shown dataset.Presentation) (*script, error) {
+	if shown.Attempts < 1 {
+		return nil, fmt.Errorf("problem %s: %d attempts; an episode has at least 1", shown.ID, shown.Attempts)
+	}
 	s := &script{ends: d.EndOfTurn(), close: d.Close(), feedback: make([][]int32, shown.Attempts)}
 	slices.Sort(s.ends)
 	var err error

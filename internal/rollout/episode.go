@@ -5,6 +5,7 @@ package rollout
 import (
 	"errors"
 	"fmt"
+	"math"
 )
 
 // Outcome is how an attempt ended.
@@ -54,8 +55,8 @@ type Episode struct {
 // ErrEpisode: an episode's arrays or attempts contradict each other.
 var ErrEpisode = errors.New("inconsistent episode")
 
-// Check verifies what every later stage relies on: equal lengths, attempts in order, and a mask that is true exactly on
-// the attempts' tokens.
+// Check verifies what every later stage relies on: equal lengths, attempts in order, a mask that is true exactly on the
+// attempts' tokens, and log-probabilities that are finite there and 0 elsewhere.
 func (e *Episode) Check() error {
 	n := len(e.Tokens)
 	if len(e.Mask) != n || len(e.LogProbs) != n {
@@ -76,6 +77,11 @@ func (e *Episode) Check() error {
 	for t := at; t < n; t++ {
 		if e.Mask[t] {
 			return fmt.Errorf("%w %s/%d: token %d is masked in after the last attempt", ErrEpisode, e.ProblemID, e.Sample, t)
+		}
+	}
+	for t, lp := range e.LogProbs {
+		if wide := float64(lp); math.IsNaN(wide) || math.IsInf(wide, 0) || (lp != 0 && !e.Mask[t]) {
+			return fmt.Errorf("%w %s/%d: token %d (mask %t) has the log-probability %v", ErrEpisode, e.ProblemID, e.Sample, t, e.Mask[t], lp)
 		}
 	}
 	return nil
