@@ -65,18 +65,16 @@ func Summarise(episodes []rollout.Episode, rewards []float64) Summary {
 
 // countAttempts adds one episode's attempts and returns how many retries repeat an earlier answer.
 func (s *Summary) countAttempts(e *rollout.Episode) (repeats int) {
-	said := map[string]bool{}
 	for a, attempt := range e.Attempts {
 		s.Attempts++
 		s.SampledTokens += attempt.End - attempt.Start
 		s.Outcomes[attempt.Outcome]++
 		if a > 0 {
 			s.Retries++
-			if attempt.Answer != "" && said[attempt.Answer] {
+			if e.Repeated(a) {
 				repeats++
 			}
 		}
-		said[attempt.Answer] = true
 		if attempt.Outcome == rollout.Bounded {
 			s.Bounded++
 		}

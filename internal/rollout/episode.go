@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+
+	"multiattempt/internal/verify"
 )
 
 // Outcome is how an attempt ended.
@@ -95,4 +98,12 @@ func (e *Episode) Solved() int {
 		}
 	}
 	return -1
+}
+
+// Repeated reports whether attempt a (from 0) gives an answer that an earlier attempt gave, in the same words or others.
+func (e *Episode) Repeated(a int) bool {
+	answer := e.Attempts[a].Answer
+	return answer != "" && slices.ContainsFunc(e.Attempts[:a], func(b Attempt) bool {
+		return b.Answer == answer || b.Answer != "" && verify.Compare(b.Answer, answer, verify.Options{}).Correct
+	})
 }
