@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"multiattempt/worker"
+)
+
+// ports are where the embedded services listen on loopback; 0 takes any free port.
+type ports struct{ temporal, ui, s3 int }
+
+// embedded are services and a worker that run in this process.
+type embedded struct {
+	*services
+	stack  *Stack
+	stop   context.CancelFunc // of the worker
+	worker chan error         // its end, once
+}
+
+// embed starts the services of the state directory and a worker in this process. log lines of both go to the app's log.
+func (a *app) embed(ctx context.Context, p ports) (*embedded, error) {
+	if startStack == nil {
+		return nil, fmt.Errorf("%w: this build has no services inside; use the all-in-one binary (bin/multiattempt), or point --temporal and --s3 at running ones", errServices)
+	}
+	if err := os.MkdirAll(a.cfg.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("%w: %w", errServices, err)
+	}
+	stack, err := startStack(ctx, StackOptions{
+		DataDir: a.cfg.StateDir, TemporalPort: p.temporal, UIPort: p.ui, S3Port: p.s3,
+		Namespace: a.cfg.Temporal.Namespace, Bucket: a.cfg.Store.Bucket,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errServices, err)
+	}
+	e, err := a.join(ctx, stack)
+	if err != nil {
+		return nil, errors.Join(err, stack.Stop())
+	}
+	return e, nil
+}
+
+// join connects to started services and puts a worker beside them.
+func (a *app) join(ctx context.Context, stack *Stack) (*embedded, error) {
+	found := endpoints{
+		Temporal: stack.TemporalAddress, Namespace: a.cfg.Temporal.Namespace, UI: stack.UIURL,
+		S3: stack.S3Endpoint, Bucket: a.cfg.Store.Bucket, AccessKey: stack.AccessKey, SecretKey: stack.SecretKey,
+	}
+	if err := found.write(a.cfg.StateDir); err != nil {
+		return nil, err
+	}
+	cfg := a.cfg
+	cfg.Temporal.Address, cfg.Store.Endpoint = "", ""
+	cfg = found.into(cfg)
+	s, err := dial(ctx, cfg, found.UI, a.log)
+	if err != nil {
+		return nil, err
+	}
+	// The worker outlives ctx: after a signal the command still stops its run in order.
+	workerCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	e := &embedded{services: s, stack: stack, stop: stop, worker: make(chan error, 1)}
+	go func() { e.worker <- worker.Run(workerCtx, cfg, a.log) }()
+	return e, nil
+}
+
+// Close stops the worker, the connections and the services, in this order.
+func (e *embedded) Close() error {
+	e.stop()
+	err := <-e.worker
+	e.services.Close()
+	return errors.Join(err, e.stack.Stop())
+}
+
+// shutDown ends what embed started, after work that ended with err, and says so when it was interrupted.
+func (a *app) shutDown(e *embedded, err error) error {
+	if errors.Is(err, errInterrupted) {
+		a.notef("Stopping: running activities may finish within %s; a second Ctrl-C stops at once.\n", a.cfg.Worker.StopTimeout)
+	}
+	return errors.Join(err, e.Close())
+}

@@ -1,0 +1,92 @@
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/temporal"
+
+	"multiattempt/activities"
+	"multiattempt/internal/blob/s3"
+	"multiattempt/internal/dataset"
+	"multiattempt/internal/spec"
+	"multiattempt/presets"
+	"multiattempt/worker"
+)
+
+// The exit codes, which the root command's help explains.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitWrongInput  = 2
+	exitUnreachable = 3
+	exitInterrupted = 4
+)
+
+var (
+	// errUsage: arguments, settings or input cannot be what the user meant.
+	errUsage = errors.New("wrong usage")
+	// errServices: Temporal, the store or the embedded services cannot be reached or started.
+	errServices = errors.New("services are not available")
+	// errInterrupted: a signal ended the command; what was done is kept.
+	errInterrupted = errors.New("interrupted")
+)
+
+// exitCode is the one place where an error becomes an exit code.
+func exitCode(err error) int {
+	switch {
+	case err == nil:
+		return exitDone
+	case isAny(err, errUsage, spec.ErrInvalid, dataset.ErrData, presets.ErrNoModel, worker.ErrTLS):
+		return exitWrongInput
+	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
+		return exitInterrupted
+	case isAny(err, errServices, s3.ErrUnreachable, s3.ErrCredentials, s3.ErrDenied, s3.ErrClockSkew, s3.ErrNoBucket, s3.ErrFull),
+		isUnreachable(err):
+		return exitUnreachable
+	default:
+		return exitFailed
+	}
+}
+
+func isAny(err error, targets ...error) bool {
+	for _, t := range targets {
+		if errors.Is(err, t) {
+			return true
+		}
+	}
+	return false
+}
+
+// isUnreachable reports whether Temporal's client gave up on the server or lacks its namespace.
+func isUnreachable(err error) bool {
+	var unavailable *serviceerror.Unavailable
+	var namespace *serviceerror.NamespaceNotFound
+	var denied *serviceerror.PermissionDenied
+	return errors.As(err, &unavailable) || errors.As(err, &namespace) || errors.As(err, &denied)
+}
+
+// failedRun is a workflow that ended in failure; wrong says that its input was at fault.
+type failedRun struct {
+	message string
+	wrong   bool
+}
+
+func (e *failedRun) Error() string { return e.message }
+
+func (e *failedRun) Is(target error) bool { return e.wrong && target == errUsage }
+
+// outcome turns a workflow's failure, which comes wrapped in the names of workflows and activities, into its cause.
+func outcome(err error) error {
+	cause, ok := errors.AsType[*temporal.ApplicationError](err)
+	if !ok {
+		return err
+	}
+	switch cause.Type() {
+	case activities.FailureInvalidSpec, activities.FailureInvalidModel, activities.FailureBadData, activities.FailureRunExists, activities.FailureNoCheckpoint:
+		return &failedRun{message: cause.Message(), wrong: true}
+	default:
+		return &failedRun{message: cause.Message()}
+	}
+}

@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.temporal.io/sdk/client"
+
+	"multiattempt/workflows"
+)
+
+// pollEvery is how often a followed workflow is asked how far it is, and queryTimeout how long it may take to answer: a
+// worker that is busy, or away, answers later.
+const (
+	pollEvery    = time.Second
+	queryTimeout = 10 * time.Second
+)
+
+// follow shows a workflow's progress until it ends and decodes its result into out. When ctx ends first, the workflow
+// goes on and the error matches errInterrupted.
+func (a *app) follow(ctx context.Context, s *services, st stage, run client.WorkflowRun, kind string, out any) error {
+	ended := make(chan error, 1)
+	go func() { ended <- run.Get(ctx, out) }()
+	d := newDisplay(a.stderr, st, time.Now)
+	defer d.close()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-ended:
+			if ctx.Err() != nil {
+				return fmt.Errorf("%w while following %s", errInterrupted, run.GetID())
+			}
+			if p, perr := s.position(ctx, run.GetID(), kind); perr == nil {
+				d.show(p)
+			}
+			return outcome(err)
+		case <-tick.C:
+			p, err := s.position(ctx, run.GetID(), kind)
+			if err == nil && p.total > 0 {
+				d.show(p)
+			}
+		}
+	}
+}
+
+// position asks a workflow how far it is.
+func (s *services) position(ctx context.Context, id, kind string) (position, error) {
+	switch kind {
+	case workflows.TrainName:
+		var st workflows.Status
+		err := s.status(ctx, id, &st)
+		p := position{phase: string(st.Phase), done: st.Step, total: st.Iterations}
+		if st.Step > 0 {
+			p.detail = fmt.Sprintf("reward %+.3f  solved %.1f %%", st.RewardMean, 100*st.Solved)
+		}
+		return p, err
+	case workflows.FinetuneName:
+		var st workflows.FinetuneState
+		err := s.status(ctx, id, &st)
+		p := position{phase: string(st.Phase), done: st.Step, total: st.Resolved.Steps}
+		if st.Step > 0 {
+			p.detail = fmt.Sprintf("loss %.4f", st.Loss)
+		}
+		return p, err
+	case workflows.EvaluateName:
+		var st workflows.EvaluateStatus
+		err := s.status(ctx, id, &st)
+		return position{phase: string(workflows.PhaseEvaluating), done: st.Done, total: st.Of}, err
+	}
+	return position{}, fmt.Errorf("%w: %s is a workflow of type %s, not one of ours", errUsage, id, kind)
+}
+
+// errNoAnswer: no worker answered a query in time.
+var errNoAnswer = errors.New("no worker answers for this run")
+
+// status queries a workflow's status into out.
+func (s *services) status(ctx context.Context, id string, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	value, err := s.temporal.QueryWorkflow(ctx, id, "", workflows.QueryStatus)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %s; is one running? `multiattempt up` or `multiattempt worker` starts one", errNoAnswer, id)
+	}
+	if err != nil {
+		return err
+	}
+	return value.Get(out)
+}

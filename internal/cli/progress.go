@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/cwriter"
+	"github.com/vbauerster/mpb/v8/decor"
+)
+
+// position is how far a workflow has got.
+type position struct {
+	phase       string
+	done, total int    // iterations, steps or shards
+	detail      string // facts of the newest one
+}
+
+// display shows one workflow's progress, with the time that is left.
+type display interface {
+	show(p position)
+	close()
+}
+
+// newDisplay draws a bar where w is a terminal, and otherwise writes a line now and then.
+func newDisplay(w io.Writer, st stage, clock func() time.Time) display {
+	p := pace{clock: clock, later: st.later}
+	if f, ok := w.(*os.File); ok && cwriter.IsTerminal(int(f.Fd())) {
+		return newBar(f, st.title, p)
+	}
+	return &lines{w: w, title: st.title, pace: p}
+}
+
+// stage is one workflow of those that a command follows one after the other.
+type stage struct {
+	title string
+	later float64 // time that the stages after this one take, as a multiple of this one's
+}
+
+// pace estimates the time left, that of later stages included, from the speed since the first position seen: what came
+// before, compilation above all, says nothing about what comes.
+type pace struct {
+	clock func() time.Time
+	later float64
+	seen  bool
+	from  position
+	since time.Time
+}
+
+// left returns the estimate, or false while there is nothing to go by.
+func (c *pace) left(p position) (time.Duration, bool) {
+	if !c.seen {
+		c.seen, c.from, c.since = true, p, c.clock()
+	}
+	done := p.done - c.from.done
+	if done <= 0 || p.total <= p.done {
+		return 0, false
+	}
+	each := c.clock().Sub(c.since) / time.Duration(done)
+	return each*time.Duration(p.total-p.done) + time.Duration(c.later*float64(each)*float64(p.total)), true
+}
+
+// inWords rounds a duration as one would say it.
+func inWords(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()+0.5))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
+	default:
+		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+	}
+}
+
+// lines writes one line whenever the phase changes, at most one in lineEvery otherwise, and the last one always.
+type lines struct {
+	w     io.Writer
+	title string
+	pace  pace
+	last  position
+	at    time.Time
+}
+
+const lineEvery = 5 * time.Second
+
+func (l *lines) show(p position) {
+	now := l.pace.clock()
+	left, known := l.pace.left(p)
+	if p == l.last || p.phase == l.last.phase && p.done < p.total && now.Sub(l.at) < lineEvery {
+		return
+	}
+	l.last, l.at = p, now
+	text := fmt.Sprintf("%s  %s  %d/%d", l.title, p.phase, p.done, p.total)
+	if p.detail != "" {
+		text += "  " + p.detail
+	}
+	if known {
+		text += "  " + inWords(left) + " left"
+	}
+	fmt.Fprintln(l.w, text)
+}
+
+func (l *lines) close() {}
+
+// bar redraws one line of a terminal.
+type bar struct {
+	progress *mpb.Progress
+	bar      *mpb.Bar
+	pace     pace
+	text     chan string // the newest detail, replaced as needed
+}
+
+func newBar(w io.Writer, title string, p pace) *bar {
+	b := &bar{progress: mpb.New(mpb.WithOutput(w), mpb.WithWidth(30)), pace: p, text: make(chan string, 1)}
+	detail := ""
+	b.bar = b.progress.AddBar(0,
+		mpb.PrependDecorators(decor.Name(title+" "), decor.CountersNoUnit("%d/%d", decor.WCSyncSpace)),
+		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
+			select {
+			case detail = <-b.text:
+			default:
+			}
+			return "  " + detail
+		})),
+	)
+	return b
+}
+
+func (b *bar) show(p position) {
+	text := p.phase
+	if p.detail != "" {
+		text += "  " + p.detail
+	}
+	if left, known := b.pace.left(p); known {
+		text += "  " + inWords(left) + " left"
+	}
+	select {
+	case <-b.text:
+	default:
+	}
+	b.text <- text
+	b.bar.SetTotal(int64(p.total), false)
+	b.bar.SetCurrent(int64(p.done))
+}
+
+func (b *bar) close() {
+	b.bar.Abort(false)
+	b.progress.Wait()
+}

@@ -1,0 +1,248 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/spf13/cobra"
+
+	"multiattempt/internal/engine"
+	"multiattempt/workflows"
+)
+
+// quickstart trains two arms from one base model, scores all three and reports.
+type quickstart struct {
+	*app
+	seed               uint64
+	small, keep, fresh bool
+	out                string
+	ports              ports
+	began              time.Time
+	backend            string
+}
+
+func (a *app) newQuickstart() *cobra.Command {
+	q := &quickstart{app: a}
+	cmd := &cobra.Command{
+		Use:   "quickstart",
+		Short: "Watch a small model learn to use its failures, and see the effect",
+		Long: `Starts Temporal, its UI, an S3 store and a worker in this process, and from the built-in base model trains two arms on the
+same number of episodes: "multi" (1 to 5 attempts) and "single" (one). Then it scores base, single and multi with 1 to 7
+attempts on 1,000 held-out problems, prints the table and writes report.html, figure.svg and summary.json.
+
+Interrupted, it goes on when the same command is given again. --fresh removes all of --out's state, every seed's, first.`,
+		Example: "  multiattempt quickstart\n  multiattempt quickstart --seed 2 --keep",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if startStack == nil {
+				return fmt.Errorf("%w: this build has no services inside; use the all-in-one binary (make quickstart)", errServices)
+			}
+			var err error
+			if q.out, err = filepath.Abs(q.out); err != nil {
+				return err
+			}
+			if !cmd.Flags().Changed("state-dir") {
+				a.cfg.StateDir = filepath.Join(q.out, "data")
+			}
+			return q.run(cmd)
+		},
+	}
+	f := cmd.Flags()
+	f.Uint64Var(&q.seed, "seed", 1, "seed of every random draw")
+	f.BoolVar(&q.small, "small", false, "a quarter of the episodes, for machines without the fast backend")
+	f.BoolVar(&q.keep, "keep", false, "leave services and Temporal UI up until Ctrl-C")
+	f.BoolVar(&q.fresh, "fresh", false, "start over: remove what earlier quickstarts left")
+	f.StringVar(&q.out, "out", filepath.Join("out", "quickstart"), "folder for the report and, in data, all state")
+	f.IntVar(&q.ports.ui, "ui-port", 0, "port of the Temporal UI; 0 takes any free one")
+	return cmd
+}
+
+func (q *quickstart) run(cmd *cobra.Command) error {
+	q.began = time.Now()
+	if err := q.announce(); err != nil {
+		return err
+	}
+	if q.fresh {
+		if err := q.clear(); err != nil {
+			return err
+		}
+	}
+	e, err := q.embed(cmd.Context(), q.ports)
+	if err != nil {
+		return err
+	}
+	q.notef("Temporal UI %s\n", e.stack.UIURL)
+	if err := q.work(cmd.Context(), e); err != nil {
+		if errors.Is(err, errInterrupted) {
+			err = fmt.Errorf("%w; nothing is lost: the same command goes on", err)
+		}
+		return q.shutDown(e, err)
+	}
+	q.printf("Temporal UI  %s\n", e.stack.UIURL)
+	if q.keep {
+		q.printf("Everything stays up; Ctrl-C stops it.\n")
+		return q.untilStopped(cmd, e)
+	}
+	return e.Close()
+}
+
+// Minutes that the quickstart takes on two cores, by backend, as docs/LOG.md has them.
+var quickstartMinutes = map[string]int{engine.XLA: 10, engine.PureGo: 70}
+
+// announce says which backend will compute and how long it will take.
+func (q *quickstart) announce() error {
+	b, err := engine.Open(q.cfg.Backend.Choice)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	q.backend = b.Name()
+	minutes, known := quickstartMinutes[q.backend]
+	if q.small {
+		minutes = max(1, minutes/4)
+	}
+	q.notef("Backend: %s\n", b.Describe())
+	if known {
+		q.notef("This takes about %d minutes on two cores.\n", minutes)
+	}
+	if q.backend == engine.PureGo {
+		q.notef("%s\n", b.Note())
+		if !q.small {
+			q.notef("--small takes about %d minutes, with wider intervals.\n", minutes/4)
+		}
+	}
+	return nil
+}
+
+// clear removes the state of earlier quickstarts, unless a process is using it.
+func (q *quickstart) clear() error {
+	state := q.cfg.StateDir
+	if _, err := os.Stat(endpointsFile(state)); errors.Is(err, os.ErrNotExist) {
+		if entries, err := os.ReadDir(state); err == nil && len(entries) > 0 {
+			return fmt.Errorf("%w: --fresh: %s holds other things than a quickstart's state; remove it yourself", errUsage, state)
+		}
+		return nil
+	}
+	lock := flock.New(filepath.Join(state, "lock"))
+	free, err := lock.TryLock()
+	if err != nil {
+		return err
+	}
+	if !free {
+		return fmt.Errorf("%w: --fresh: another process runs on %s; stop it first", errServices, state)
+	}
+	return errors.Join(os.RemoveAll(state), lock.Unlock())
+}
+
+// arm is one policy of the comparison; the base has no training.
+type arm struct {
+	name   string
+	preset string
+	stage  stage
+}
+
+// arms are the trainings in the order they are made, which is that of their cost.
+func (q *quickstart) arms() []arm {
+	prefix := "quickstart"
+	if q.small {
+		prefix = "quickstart-small"
+	}
+	return []arm{
+		{name: "base", preset: prefix, stage: stage{title: "[1/3] base  ", later: baseLater}},
+		{name: "multi", preset: prefix, stage: stage{title: "[2/3] multi ", later: multiLater}},
+		{name: "single", preset: prefix + "-single", stage: stage{title: "[3/3] single"}},
+	}
+}
+
+// The cost of what follows scoring the base and training "multi", as multiples of theirs; measured, see docs/LOG.md.
+const (
+	baseLater  = 40
+	multiLater = 0.5
+)
+
+// scored is an arm that is done.
+type scored struct {
+	arm
+	id   string
+	spec []byte // resolved settings as JSON
+	// train is the training's result, zero for the base; evaluation is of its end.
+	train      workflows.TrainOutput
+	evaluation workflows.EvaluateOutput
+	found      bool // it had ended before this command
+}
+
+// work makes, or finds, every arm and writes the report.
+func (q *quickstart) work(ctx context.Context, e *embedded) error {
+	var done []scored
+	for _, a := range q.arms() {
+		s, err := q.make(ctx, e.services, a)
+		if err != nil {
+			return fmt.Errorf("%s: %w", a.name, err)
+		}
+		done = append(done, s)
+	}
+	if err := q.report(ctx, e.services, done); err != nil {
+		return err
+	}
+	for _, s := range done {
+		if !s.found {
+			return nil
+		}
+	}
+	q.printf("\nSeed %d had been run before; --fresh starts over, --seed chooses another.\n", q.seed)
+	return nil
+}
+
+// make trains and scores one arm, or finds it.
+func (q *quickstart) make(ctx context.Context, s *services, a arm) (scored, error) {
+	doc := fmt.Appendf(nil, `{"preset":%q,"seed":%d}`, a.preset, q.seed)
+	t, err := q.checkTraining(doc)
+	if err != nil {
+		return scored{}, err
+	}
+	name := "quickstart"
+	if q.small {
+		name = "quickstart-small"
+	}
+	t.id = fmt.Sprintf("%s-%s-seed%d", name, a.name, q.seed)
+	out := scored{arm: a, id: t.id}
+	if out.spec, err = specJSON(t.run); err != nil {
+		return scored{}, err
+	}
+	o, err := t.order()
+	if err != nil {
+		return scored{}, err
+	}
+	o.retry = true
+	kind, into := workflows.TrainName, any(&out.train)
+	if a.name == "base" {
+		o.kind, o.input, o.summary = workflows.EvaluateName, workflows.EvaluateInput{Spec: t.doc}, "the base model"
+		kind, into = workflows.EvaluateName, &out.evaluation
+	}
+	st, err := s.start(ctx, o)
+	if err != nil {
+		return scored{}, err
+	}
+	switch {
+	case st.closed:
+		q.notef("%s  exists already\n", a.stage.title)
+	case st.found:
+		q.notef("%s  goes on\n", a.stage.title)
+	}
+	out.found = st.closed
+	if err := q.follow(ctx, s, a.stage, st.run, kind, into); err != nil {
+		return scored{}, err
+	}
+	if out.train.Evaluation != nil {
+		out.evaluation = *out.train.Evaluation
+	}
+	if out.evaluation.Result.IsZero() {
+		return scored{}, fmt.Errorf("%w: run %s was stopped before its evaluation; --fresh starts over", errUsage, t.id)
+	}
+	return out, nil
+}

@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+
+	"multiattempt/workflows"
+)
+
+func (a *app) newPause() *cobra.Command {
+	return a.newSteering("pause", "Hold a run after the iteration that is under way", workflows.UpdatePause)
+}
+
+func (a *app) newResume() *cobra.Command {
+	return a.newSteering("resume", "Let a paused run go on", workflows.UpdateResume)
+}
+
+func (a *app) newStop() *cobra.Command {
+	return a.newSteering("stop", "End a run after the iteration that is under way, with a checkpoint", workflows.UpdateStop)
+}
+
+// newSteering makes a command that sends an update without arguments and says where the run stands then.
+func (a *app) newSteering(name, short, update string) *cobra.Command {
+	return &cobra.Command{
+		Use:     name + " RUN",
+		Short:   short,
+		Example: fmt.Sprintf("  multiattempt %s quickstart-seed1", name),
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			s, err := a.connect(ctx)
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			if _, err := s.describe(ctx, args[0]); err != nil {
+				return err
+			}
+			handle, err := s.temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
+				WorkflowID: args[0], UpdateName: update, WaitForStage: client.WorkflowUpdateStageCompleted,
+			})
+			var notFound *serviceerror.NotFound
+			if errors.As(err, &notFound) {
+				return fmt.Errorf("%w: run %s has ended", errUsage, args[0])
+			}
+			if err != nil {
+				return err
+			}
+			var st workflows.Status
+			if err := handle.Get(ctx, &st); err != nil {
+				return fmt.Errorf("%s %s: %w", name, args[0], outcome(err))
+			}
+			a.printf("%s: %s, step %d%s\n", args[0], st.Phase, st.Step, intention(st))
+			return nil
+		},
+	}
+}
+
+// intention says what a run will do after the iteration under way.
+func intention(st workflows.Status) string {
+	switch {
+	case st.Stopping && st.Phase != workflows.PhaseStopped:
+		return "; stops after the iteration under way"
+	case st.Paused && st.Phase != workflows.PhasePaused:
+		return "; pauses after the iteration under way"
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,183 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"multiattempt/internal/spec"
+	"multiattempt/presets"
+	"multiattempt/workflows"
+)
+
+func (a *app) newTrain() *cobra.Command {
+	var id string
+	var again, follow bool
+	var p ports
+	cmd := &cobra.Command{
+		Use:   "train",
+		Short: "Start a training run, or go on with it",
+		Long: `Checks the settings, starts the workflow, and returns; --follow stays and shows its progress. Where no services run yet
+and this binary has them inside, it starts them from --state-dir for the time of the run.
+
+A run's id is PRESET-seedSEED unless --run names another. A run that was interrupted goes on when the same command is given
+again. One that has ended is not started again unless --continue says so; it then goes on from its newest checkpoint.`,
+		Example: `  multiattempt train --preset quickstart --seed 2 --follow
+  multiattempt train --preset gsm8k-smollm2 --data-dir ~/data
+  multiattempt train -f run.yaml --set attempts.max=3 --run three-attempts`,
+		Args: cobra.NoArgs,
+	}
+	s := addSettings(cmd)
+	cmd.Flags().StringVar(&id, "run", "", "the run's id (default PRESET-seedSEED)")
+	cmd.Flags().BoolVar(&again, "continue", false, "let a run that has ended go on from its newest checkpoint")
+	cmd.Flags().BoolVar(&follow, "follow", false, "show progress until the run ends")
+	addPorts(cmd, &p)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		t, err := a.planTraining(s, id)
+		if err != nil {
+			return err
+		}
+		t.again = again
+		return a.withServices(cmd.Context(), p, func(svc *services, local bool) error {
+			return a.train(cmd.Context(), svc, t, follow || local)
+		})
+	}
+	return cmd
+}
+
+// training is a run to start, its settings checked.
+type training struct {
+	id     string
+	doc    []byte // settings as the workflow gets them
+	run    spec.Run
+	folder string // of the model on this machine, to be uploaded; empty: none
+	again  bool
+}
+
+// planTraining resolves and checks everything that can be checked before anything starts.
+func (a *app) planTraining(s *settings, id string) (training, error) {
+	doc, err := s.document(spec.Run{})
+	if err != nil {
+		return training{}, err
+	}
+	t, err := a.checkTraining(doc)
+	if err != nil {
+		return training{}, err
+	}
+	t.id = id
+	if id == "" {
+		t.id = defaultRunID(t.run.Preset, "train", t.run.Seed)
+	}
+	return t, checkRunID(t.id)
+}
+
+// checkTraining resolves a document and finds its files on this machine.
+func (a *app) checkTraining(doc []byte) (training, error) {
+	run, err := spec.Resolve(doc, presets.Train())
+	if err != nil {
+		return training{}, err
+	}
+	anchored, err := a.anchor(run)
+	if err != nil {
+		return training{}, err
+	}
+	if doc, err = spec.Override(doc, spec.Run{}, anchored); err != nil {
+		return training{}, err
+	}
+	folder, _ := a.modelFolder(run.Model.Source)
+	return training{doc: doc, run: run, folder: folder}, nil
+}
+
+// order is the workflow that runs the training, once its model is in the store.
+func (t training) order() (order, error) {
+	run, err := spec.Resolve(t.doc, presets.Train())
+	if err != nil {
+		return order{}, err
+	}
+	digest, err := run.Digest()
+	if err != nil {
+		return order{}, err
+	}
+	return order{
+		id: t.id, kind: workflows.TrainName, input: input(t.doc), digest: digest, again: t.again,
+		summary: fmt.Sprintf("%d iterations on %s, %d–%d attempts", run.Iterations, run.Data.Train, run.Attempts.Min, run.Attempts.Max),
+	}, nil
+}
+
+// train starts or finds the run and, when asked, follows it to its end.
+func (a *app) train(ctx context.Context, s *services, t training, follow bool) error {
+	var err error
+	if t.doc, err = a.upload(ctx, s, t.doc, spec.Run{}, t.folder); err != nil {
+		return err
+	}
+	o, err := t.order()
+	if err != nil {
+		return err
+	}
+	st, err := s.start(ctx, o)
+	if err != nil {
+		return err
+	}
+	switch {
+	case st.closed:
+		return fmt.Errorf("%w: run %s has ended; --continue lets it go on from its newest checkpoint, `multiattempt show %s` shows it", errUsage, t.id, t.id)
+	case st.found:
+		a.notef("Run %s is under way already\n", t.id)
+	default:
+		a.notef("Started run %s\n", t.id)
+	}
+	if url := s.runURL(t.id); url != "" {
+		a.notef("%s\n", url)
+	}
+	if !follow {
+		a.printf("%s\n", t.id)
+		return nil
+	}
+	var out workflows.TrainOutput
+	if err := a.follow(ctx, s, stage{title: t.id}, st.run, workflows.TrainName, &out); err != nil {
+		return goesOn(err, t.id)
+	}
+	return a.printOutcome(ctx, s, out)
+}
+
+// goesOn adds to an interruption how to return to the run.
+func goesOn(err error, id string) error {
+	if !errors.Is(err, errInterrupted) {
+		return err
+	}
+	return fmt.Errorf("%w; nothing is lost: run %s goes on while services and a worker run, and the same command returns to it", err, id)
+}
+
+// printOutcome writes what a training came to.
+func (a *app) printOutcome(ctx context.Context, s *services, out workflows.TrainOutput) error {
+	a.printf("Run %s %s after step %d, mean reward %+.3f\n", out.Run, out.Phase, out.Step, out.RewardMean)
+	if !out.LatestCheckpoint.IsZero() {
+		a.printf("Checkpoint %s  sha256 %s\n", out.LatestCheckpoint.Key, out.LatestCheckpoint.SHA256)
+	}
+	if out.Evaluation == nil {
+		return nil
+	}
+	return a.printScores(ctx, s, out.Evaluation.Result)
+}
+
+// withServices calls do with the services that the settings name or that run from the state directory; where there are
+// none, with services and a worker that live in this process as long as do takes.
+func (a *app) withServices(ctx context.Context, p ports, do func(s *services, local bool) error) error {
+	s, err := a.connect(ctx)
+	if err == nil {
+		defer s.Close()
+		return do(s, false)
+	}
+	if startStack == nil || a.cfg.Temporal.Address != "" || a.cfg.Store.Endpoint != "" || !errors.Is(err, errServices) {
+		return err
+	}
+	a.notef("No services run from %s: starting them in this process\n", a.cfg.StateDir)
+	e, err := a.embed(ctx, p)
+	if err != nil {
+		return err
+	}
+	a.notef("Temporal UI %s\n", e.stack.UIURL)
+	return a.shutDown(e, do(e.services, true))
+}
