@@ -24,6 +24,9 @@ func Build(episodes []rollout.Episode, rewards []float64, scores []Scores, a spe
 	if len(rewards) != len(episodes) || len(scores) != len(episodes) {
 		return Batch{}, fmt.Errorf("%w: %d episodes, %d rewards, %d scores", ErrShape, len(episodes), len(rewards), len(scores))
 	}
+	if len(episodes) == 0 {
+		return Batch{}, fmt.Errorf("%w: no episodes", ErrShape)
+	}
 	b := Batch{Rows: make([]Row, len(episodes))}
 	for i := range episodes {
 		row, err := buildRow(&episodes[i], rewards[i], scores[i], a, u)
