@@ -31,6 +31,7 @@ var byCode = map[string]error{
 	"InvalidBucketName":              ErrNoBucket,
 	"InvalidAccessKeyId":             ErrCredentials,
 	"SignatureDoesNotMatch":          ErrCredentials,
+	"XAdminUserNotFound":             ErrCredentials, // versitygw without accounts
 	"InvalidToken":                   ErrCredentials,
 	"AuthorizationHeaderMalformed":   ErrCredentials,
 	"AccessDenied":                   ErrDenied,
