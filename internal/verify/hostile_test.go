@@ -1,6 +1,14 @@
 package verify_test
 
-import "strings"
+import (
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"multiattempt/internal/verify"
+)
 
 // hostileAnswers are inputs made to hang, crash or exhaust a grader. They seed the fuzz targets.
 func hostileAnswers() []string {
@@ -37,5 +45,40 @@ func hostileAnswers() []string {
 		`\`, `\\`, `\boxed`, `\boxed{`, `\boxed{\boxed{`, `\fbox{}`, rep(`\boxed{`, 3000), rep("{", 100_000), rep("1", 1_000_000), rep(`\boxed{1}`, 100_000),
 		"$", "$$", "%", "%%%", "&&", "^", "_", "^^", "__", "'''", "!!!", "|||", ":::", ",,,", ";;;", "...", "=", "==", "<", "<<", "±", "∓±",
 		"0x10", "1_000", "nan", "inf", "-inf", "1e5", "1e", "e", ".", "..", "1..2", "1.2.3", "0.\\overline{", "0.\\overline{3", "0.\\overline{}",
+	}
+}
+
+// TestHostileInputsEnd grades every hostile input in every place. That it ends within the test's time is the
+// point; the work limits themselves make it so.
+func TestHostileInputsEnd(t *testing.T) {
+	for _, h := range hostileAnswers() {
+		for _, gold := range []string{`\sqrt2`, "1,2,3", `\sin x`, h} {
+			for _, o := range []verify.Options{{}, {Mode: verify.ModePaper}} {
+				requireConsistent(t, verify.Grade(gold, `\boxed{`+h+`}`, o))
+			}
+		}
+		requireConsistent(t, verify.Grade("7", h, verify.Options{Unboxed: true}))
+	}
+}
+
+// TestMemoryOfOneGradingIsBounded holds the bytes allocated, freed or not, for the worst inputs.
+func TestMemoryOfOneGradingIsBounded(t *testing.T) {
+	const limit = 16 << 20
+	for _, h := range hostileAnswers() {
+		response := `\boxed{` + h + `}`
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		verify.Grade(`\sqrt2`, response, verify.Options{})
+		runtime.ReadMemStats(&after)
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(limit), "grading %.60q", h)
+	}
+}
+
+// TestLimitsAreBoundedNotWrong: what exceeds a limit is neither right nor wrong.
+func TestLimitsAreBoundedNotWrong(t *testing.T) {
+	for _, h := range []string{strings.Repeat("1", 1_000_000), strings.Repeat("(", 2000) + "1", strings.Repeat("x+", 2000) + "x"} {
+		v := verify.Grade("1", `\boxed{`+h+`}`, verify.Options{})
+		require.Equal(t, verify.StatusBounded, v.Status)
+		require.False(t, v.Correct)
 	}
 }

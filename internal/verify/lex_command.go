@@ -180,6 +180,10 @@ func (l *lexer) roman() error {
 		return errSyntax
 	}
 	content = strings.TrimSpace(strings.NewReplacer("~", " ", `\,`, " ", `\ `, " ", `\;`, " ").Replace(content))
+	if ok && len(l.out) > 0 && strings.ContainsAny(content, "/^") && isKnownUnit(content) {
+		l.emit(tText, content)
+		return nil
+	}
 	if !ok || content == "" || strings.Trim(content, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ") != "" {
 		l.i = start
 		return nil
@@ -248,7 +252,7 @@ var (
 	alphabetCommands = nameSet("mathbf boldsymbol bm mathbb mathcal mathfrak mathscr mathit mathsf")
 	silentCommands   = nameSet(`quad qquad thinspace medspace thickspace enspace negthinspace displaystyle textstyle
 		scriptstyle limits nolimits big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr hfill noindent
-		mathstrut strut boxed fbox ensuremath bf it tt large Large small normalsize middle nonumber mathopen mathclose
+		mathstrut strut boxed fbox ensuremath bf it tt large Large small normalsize middle nonumber underline mathopen mathclose
 		hskip relax`)
 	texNames = nameSet(`frac cfrac binom sqrt sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp pi infty
 		sum prod lim int cup cap in notin begin end left right gcd lcm max min det mod circ degree emptyset hat bar

@@ -184,7 +184,7 @@ func splitTokens(tokens []token) []token {
 // isLetterProduct reports whether a word inside mathematics is a product of one-letter variables, as in ab
 // or SRMC: if it is short, or not long and all capitals.
 func isLetterProduct(s string) bool {
-	if len(s) > 8 || !isASCII(s) || len(s) > 3 && s != strings.ToUpper(s) || stopWords[s] || proseWords[s] {
+	if len(s) > 8 || !isASCII(s) || len(s) > 3 && s != strings.ToUpper(s) || isProse(s) {
 		return false
 	}
 	_, number := wordNumbers[strings.ToLower(s)]

@@ -7,7 +7,7 @@ import (
 
 // operandCommands are the control sequences that begin an operand, besides functions.
 var operandCommands = nameSet(`frac binom pi infty sqrt cbrt emptyset bbR bbZ bbQ bbN bbC sum prod lim int iint oint
-	hat bar overline tilde vec dot ddot dddot underline angle triangle exp degree det`)
+	hat bar overline tilde vec dot ddot dddot angle triangle exp degree det`)
 
 // functionNames maps the names of functions to those of knownFunctions.
 var functionNames = func() map[string]string {
@@ -58,7 +58,7 @@ func (p *parser) roman(s string) *node {
 // word reads a run of plain letters inside mathematics: a product of letters, or one name. Words of prose
 // show that it is no mathematics.
 func (p *parser) word(s string) *node {
-	if stopWords[s] || proseWords[s] {
+	if isProse(s) {
 		p.fail()
 	}
 	if v, ok := wordNumbers[strings.ToLower(s)]; ok {

@@ -32,7 +32,12 @@ func (p *parser) commandAtom(name string) *node {
 		return op(kSet)
 	case "sum", "prod", "lim", "int", "iint", "oint":
 		return p.big(name)
-	case "hat", "bar", "overline", "tilde", "vec", "dot", "ddot", "dddot", "underline":
+	case "overline", "bar":
+		if p.peek().is("{") && p.sumInside() {
+			return call("conj", p.group())
+		}
+		return p.symbol(name + " " + p.rawArgument())
+	case "hat", "tilde", "vec", "dot", "ddot", "dddot":
 		return p.symbol(name + " " + p.rawArgument())
 	case "angle", "triangle":
 		return p.named(name)
@@ -45,6 +50,17 @@ func (p *parser) commandAtom(name string) *node {
 	}
 	p.fail()
 	return nil
+}
+
+// sumInside reports whether the group that opens here holds a sum: then a bar over it conjugates.
+func (p *parser) sumInside() bool {
+	end := matching(p.t[p.i:])
+	for k := 1; k < end; k++ {
+		if t := p.at(k); t.is("+") || t.is("-") {
+			return true
+		}
+	}
+	return false
 }
 
 // root reads the index and the argument of a square root sign.

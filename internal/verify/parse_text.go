@@ -11,6 +11,10 @@ var wordNumbers = map[string]int64{
 // proseWords show that an answer is a sentence, not a formula.
 var proseWords = nameSet("the arbitrary where import some every each since because hence therefore thus we")
 
+// isProse reports whether a word of three letters or more cannot be mathematics. Shorter ones, such as at,
+// may be products.
+func isProse(s string) bool { return len(s) > 2 && (stopWords[s] || proseWords[s]) }
+
 // plainWords is the form in which texts are compared: lower case, single spaces, no punctuation, no article.
 func plainWords(s string) string {
 	var b strings.Builder
@@ -41,7 +45,7 @@ func parseText(tokens []token) *node {
 	for i, t := range tokens {
 		switch t.kind {
 		case tWord, tRoman:
-			long = long || len(t.s) >= 3
+			long = long || len(t.s) >= 3 || strings.EqualFold(t.s, "no")
 		case tText:
 			long = long || len(t.s) >= 2
 		case tLetter:

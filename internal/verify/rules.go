@@ -1,5 +1,10 @@
 package verify
 
+import (
+	"maps"
+	"slices"
+)
+
 // rules explains every value of Verdict.Rule in a sentence. docs/grading.md gives examples.
 var rules = map[string]string{
 	"no_box":                 "the text has no \\boxed{…} or \\fbox{…}",
@@ -37,7 +42,6 @@ var rules = map[string]string{
 	"vector":                 "a row, a column or a tuple was compared entry by entry",
 	"vector_length":          "the two vectors have different lengths",
 	"matrix":                 "the matrices were compared entry by entry",
-	"matrix_length":          "the two matrices have different sizes",
 	"shape":                  "the two matrices have different shapes",
 	"union":                  "the parts of two unions were compared in any order",
 	"union_length":           "the two unions have different numbers of parts",
@@ -60,3 +64,6 @@ var rules = map[string]string{
 
 // ExplainRule explains a value of Verdict.Rule in a sentence; "" if there is no such rule.
 func ExplainRule(rule string) string { return rules[rule] }
+
+// Rules returns every value that Verdict.Rule may have, in alphabetical order.
+func Rules() []string { return slices.Sorted(maps.Keys(rules)) }

@@ -124,10 +124,16 @@ func isUnit(word string) bool {
 	return ok && len(lower) > 2 || percentWords[lower] || multipliers[lower] != 0 || neutralUnits[lower]
 }
 
+// isKnownUnit reports whether s is made of known units only.
+func isKnownUnit(s string) bool {
+	u, ok := parseUnit(s)
+	return ok && u.dims != ""
+}
+
 // parseUnit reads a unit such as "cm^2", "square inches", "km / h", "miles per hour", "million dollars". A
 // text of up to four words that are no units is a label, which says nothing about the number.
 func parseUnit(s string) (unit, bool) {
-	u := unit{factor: big.NewRat(1, 1), label: s}
+	u := unit{factor: big.NewRat(1, 1), label: strings.TrimSpace(s)}
 	powers := map[string]int{}
 	sign, next, last := 1, 1, ""
 	fields := strings.Fields(strings.NewReplacer("/", " per ", "·", " ", "*", " ", "^", " ^", ".", " ", "-", " -", "per cent", "percent").Replace(s))

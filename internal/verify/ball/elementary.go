@@ -5,8 +5,11 @@ import (
 	"math/big"
 )
 
-// maxArgBits bounds the arguments of exp, sin and cos: beyond 2^maxArgBits the result is Unknown.
-const maxArgBits = 17
+// Beyond 2^maxExpBits, and 2^maxAngleBits for sin and cos, the result is Unknown.
+const (
+	maxExpBits   = 17
+	maxAngleBits = 60
+)
 
 // The kernels below work on exact midpoints at a precision with guard bits and return a value whose
 // error is below 2^-Prec relative to max(1, |value|); the exported functions add the propagated radius.
@@ -36,7 +39,7 @@ func (c *Context) Exp(x Real) Real {
 	if x.IsZero() {
 		return c.FromInt64(1)
 	}
-	if !x.Known() || x.mid.MantExp(nil) > maxArgBits || x.RadiusExp() > 0 || !c.spend(12, c.Prec) {
+	if !x.Known() || x.mid.MantExp(nil) > maxExpBits || x.RadiusExp() > 0 || !c.spend(12, c.Prec) {
 		return Unknown()
 	}
 	y := c.float().Set(c.expKernel(x.mid))
@@ -122,7 +125,7 @@ func (c *Context) SinCos(x Real) (sin, cos Real) {
 	if x.IsZero() {
 		return c.FromInt64(0), c.FromInt64(1)
 	}
-	if !x.Known() || x.mid.MantExp(nil) > maxArgBits || !c.spend(16, c.Prec) {
+	if !x.Known() || x.mid.MantExp(nil) > maxAngleBits || !c.spend(16, c.Prec) {
 		return Unknown(), Unknown()
 	}
 	s, co := c.sinCosKernel(x.mid)
