@@ -33,19 +33,28 @@ func Records(ctx context.Context, s blob.Store, run string) ([]StepRecord, error
 }
 
 func record(ctx context.Context, s blob.Store, key string) (r StepRecord, err error) {
-	body, _, err := s.Get(ctx, key)
+	b, err := read(ctx, s, key)
 	if err != nil {
 		return r, err
+	}
+	if err := json.Unmarshal(b, &r); err != nil {
+		return r, fmt.Errorf("decode %s: %w", key, err)
+	}
+	return r, nil
+}
+
+// read returns the bytes of an object that is known by its key alone.
+func read(ctx context.Context, s blob.Store, key string) ([]byte, error) {
+	body, _, err := s.Get(ctx, key)
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", key, err)
 	}
 	b, err := io.ReadAll(body)
 	if cerr := body.Close(); err == nil {
 		err = cerr
 	}
 	if err != nil {
-		return r, fmt.Errorf("load %s: %w", key, err)
+		return nil, fmt.Errorf("load %s: %w", key, err)
 	}
-	if err := json.Unmarshal(b, &r); err != nil {
-		return r, fmt.Errorf("decode %s: %w", key, err)
-	}
-	return r, nil
+	return b, nil
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 
 	"multiattempt/activities"
@@ -23,3 +24,6 @@ func policyRates(t *testing.T, w *world, run string) []float64 {
 	}
 	return rates
 }
+
+// anyArgument matches whatever an activity is called with.
+const anyArgument = mock.Anything

@@ -31,19 +31,22 @@ const (
 // TrainWorkflowID returns the id of a run's workflow: the run's own.
 func TrainWorkflowID(run string) string { return run }
 
+const evaluateInfix = "/evaluate/"
+
 // EvaluateWorkflowID returns the id of the child workflow that evaluates a run after step iterations.
 func EvaluateWorkflowID(run string, step int) string {
-	return fmt.Sprintf("%s/evaluate/%06d", run, step)
+	return fmt.Sprintf("%s%s%06d", run, evaluateInfix, step)
 }
 
 // ParseEvaluateWorkflowID is the inverse of EvaluateWorkflowID.
 func ParseEvaluateWorkflowID(id string) (run string, step int, ok bool) {
-	run, digits, found := strings.Cut(id, "/evaluate/")
-	step, err := strconv.Atoi(digits)
-	if !found || err != nil || EvaluateWorkflowID(run, step) != id {
+	at := strings.LastIndex(id, evaluateInfix)
+	if at < 0 {
 		return "", 0, false
 	}
-	return run, step, true
+	run = id[:at]
+	step, err := strconv.Atoi(id[at+len(evaluateInfix):])
+	return run, step, err == nil && step >= 0 && EvaluateWorkflowID(run, step) == id
 }
 
 // Register makes every workflow known to a worker, a test environment or a replayer.

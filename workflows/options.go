@@ -4,7 +4,6 @@ import (
 	"errors"
 	"time"
 
-	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
@@ -87,16 +86,11 @@ func learn(ctx workflow.Context, own, summary string, activity, in, out any) err
 	return workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options), activity, in).Get(ctx, out)
 }
 
-// anotherMayTry reports whether an activity ended for a reason that lies with its worker.
+// anotherMayTry reports whether an activity failed for a reason that may lie with its worker.
 func anotherMayTry(err error) bool {
-	failed, ok := errors.AsType[*temporal.ActivityError](err)
-	if !ok {
+	if temporal.IsCanceledError(err) {
 		return false
 	}
-	switch failed.RetryState() {
-	case enumspb.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED, enumspb.RETRY_STATE_TIMEOUT:
-		return true
-	}
-	timeout, ok := errors.AsType[*temporal.TimeoutError](err)
-	return ok && timeout.TimeoutType() == enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START
+	failure, ok := errors.AsType[*temporal.ApplicationError](err)
+	return !ok || !failure.NonRetryable()
 }

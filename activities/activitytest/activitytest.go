@@ -108,6 +108,7 @@ steps_per_part: 2
 data: {source: smudged, batch_size: 4}
 prompt: {system: "{N}", feedback: "{n}"}
 optimizer: {policy_lr: 0.01}
+microbatch: 4
 `
 
 // Worker is one process's activities, over a store that others may share.
