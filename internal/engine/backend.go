@@ -47,6 +47,7 @@ type Backend struct {
 	name    string
 	plugin  string // path, empty for pure Go
 	note    string
+	shared  bool // the device computes in the host's memory
 
 	mu       sync.Mutex
 	programs map[string]*program
@@ -76,11 +77,15 @@ func Open(choice string) (*Backend, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: xla:cuda: %w (install go-xla's CUDA plugin and NVIDIA's driver)", ErrBackend, err)
 		}
-		return &Backend{compute: b, name: XLACUDA, programs: map[string]*program{}}, nil
+		return newBackend(b, XLACUDA), nil
 	case PureGo:
 		return openGo()
 	}
 	return nil, fmt.Errorf("%w: %q is unknown; choose one of %s", ErrBackend, choice, strings.Join([]string{Auto, XLA, XLACUDA, PureGo}, ", "))
+}
+
+func newBackend(b compute.Backend, name string) *Backend {
+	return &Backend{compute: b, name: name, shared: b.HasSharedBuffers(), programs: map[string]*program{}}
 }
 
 // openXLA opens the XLA CPU plugin found on this machine.
@@ -93,7 +98,9 @@ func openXLA() (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: XLA plugin %s: %w; run tools/xla/install.sh again, or choose the backend %q", ErrBackend, path, err, PureGo)
 	}
-	return &Backend{compute: b, name: XLA, plugin: path, programs: map[string]*program{}}, nil
+	opened := newBackend(b, XLA)
+	opened.plugin = path
+	return opened, nil
 }
 
 // openGo opens GoMLX's own backend, without a limit to its workers: a limited pool can deadlock on machines with few
@@ -109,7 +116,7 @@ func openGo() (*Backend, error) {
 		return nil, fmt.Errorf("%w: pure Go: GoMLX's worker pool has no SetMaxParallelism; this version of GoMLX is not supported", ErrBackend)
 	}
 	pool.SetMaxParallelism(-1)
-	return &Backend{compute: b, name: PureGo, programs: map[string]*program{}}, nil
+	return newBackend(b, PureGo), nil
 }
 
 // PluginPath is where tools/xla/install.sh puts the plugin for the current user.

@@ -29,7 +29,7 @@ type cache interface {
 // only reads it, and the few new numbers are copied by the host, which is many times cheaper than a step that returns
 // the whole cache. Elsewhere it stays on the device at its full size.
 func newCache(b *Backend, m modelShape, batch, maxLength int) (cache, error) {
-	if b.compute.HasSharedBuffers() {
+	if b.shared {
 		return &hostCache{backend: b, model: m, batch: batch}, nil
 	}
 	return newDeviceCache(b, m, batch, cacheSize(maxLength))

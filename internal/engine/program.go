@@ -64,7 +64,7 @@ type array[T float32 | int32] struct {
 // newArray makes an array of zeros.
 func newArray[T float32 | int32](b *Backend, dims ...int) (*array[T], error) {
 	shape := shapes.Make(dtypes.FromGenericsType[T](), dims...)
-	a := &array[T]{backend: b, dims: dims, shared: b.compute.HasSharedBuffers()}
+	a := &array[T]{backend: b, dims: dims, shared: b.shared}
 	if !a.shared {
 		a.flat = make([]T, shape.Size())
 		return a, nil

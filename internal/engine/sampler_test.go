@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -28,13 +29,18 @@ var tinyQwen = nn.Config{
 	HeadDim: 8, RMSNormEps: 1e-6, RopeTheta: 1e6, AttentionBias: true, MaxPositions: 256,
 }
 
-// backends opens every backend of this machine: pure Go always, XLA when its plugin is installed, which it must be in CI.
+// backends opens every backend of this machine: pure Go always, XLA when its plugin is installed, which it must be in
+// CI. One more behaves like a device with its own memory.
 func backends(t *testing.T) map[string]*engine.Backend {
 	t.Helper()
 	opened := map[string]*engine.Backend{}
 	b, err := engine.Open(engine.PureGo)
 	require.NoError(t, err)
 	opened[engine.PureGo] = b
+	b, err = engine.Open(engine.PureGo)
+	require.NoError(t, err)
+	engine.Unshare(b)
+	opened["own memory"] = b
 	b, err = engine.Open(engine.XLA)
 	if os.Getenv("CI") == "true" {
 		require.NoError(t, err)
@@ -72,12 +78,12 @@ type talk struct {
 	drawn  []bool
 }
 
-// newTalk makes a row of one to four turns with chunks of forced tokens of many lengths.
+// newTalk makes a row of one to three turns with chunks of forced tokens of many lengths, at most 64 tokens in all.
 func newTalk(id, vocabulary int) *talk {
-	t := &talk{id: id, draws: 1 + id%5}
+	t := &talk{id: id, draws: 1 + id%3}
 	draw := seed.Rand("test/talk", uint64(id))
-	for range 1 + id%4 {
-		chunk := make([]int32, 1+draw.IntN(20))
+	for range 1 + id%3 {
+		chunk := make([]int32, 1+draw.IntN(18))
 		for i := range chunk {
 			chunk[i] = int32(draw.IntN(vocabulary))
 		}
@@ -179,4 +185,228 @@ func distribution(logits []float32) (p []float64, total float64) {
 		total += p[len(p)-1]
 	}
 	return p, total
+}
+
+// sampleAll draws 17 dialogues and returns their tokens and log-probabilities.
+func sampleAll(t *testing.T, s *engine.Sampler, p policy.Params) (tokens [][]int32, logp [][]float32) {
+	t.Helper()
+	mine, rows := talks(17, tinyLlama.VocabSize)
+	require.NoError(t, s.Sample(context.Background(), rows, p, nil))
+	for _, row := range mine {
+		tokens, logp = append(tokens, row.tokens), append(logp, row.logp)
+	}
+	return tokens, logp
+}
+
+// TestSampleIsAFunctionOfItsRows: another sampler on another backend instance, and calls in between, change no bit.
+func TestSampleIsAFunctionOfItsRows(t *testing.T) {
+	first, second := backends(t), backends(t)
+	for name, b := range first {
+		t.Run(name, func(t *testing.T) {
+			model := loud(tinyLlama)
+			s, err := engine.NewSampler(b, model, engine.SamplerOptions{Slots: 4})
+			require.NoError(t, err)
+			defer s.Close()
+			tokens, logp := sampleAll(t, s, sampling)
+			_, few := talks(3, tinyLlama.VocabSize)
+			require.NoError(t, s.Sample(context.Background(), few, sampling, nil))
+			again, againP := sampleAll(t, s, sampling)
+			require.Equal(t, tokens, again)
+			require.Equal(t, logp, againP)
+
+			other, err := engine.NewSampler(second[name], model, engine.SamplerOptions{Slots: 4})
+			require.NoError(t, err)
+			defer other.Close()
+			elsewhere, elsewhereP := sampleAll(t, other, sampling)
+			require.Equal(t, tokens, elsewhere)
+			require.Equal(t, logp, elsewhereP)
+		})
+	}
+}
+
+// one is a row with a prompt that draws one token.
+type one struct {
+	prompt  []int32
+	uniform float64
+	asked   bool
+	got     *policy.Draw
+}
+
+func (o *one) Next() policy.Action {
+	if o.asked {
+		return policy.Action{Done: true}
+	}
+	o.asked = true
+	return policy.Action{Force: o.prompt}
+}
+func (o *one) Uniform() float64      { return o.uniform }
+func (o *one) Sampled(d policy.Draw) { o.got = &d }
+
+// draw samples one token after a prompt for each uniform number.
+func draw(t *testing.T, s *engine.Sampler, p policy.Params, uniforms ...float64) []policy.Draw {
+	t.Helper()
+	rows := make([]policy.Row, len(uniforms))
+	for i, u := range uniforms {
+		rows[i] = &one{prompt: []int32{5, 7, 11}, uniform: u}
+	}
+	require.NoError(t, s.Sample(context.Background(), rows, p, nil))
+	draws := make([]policy.Draw, len(rows))
+	for i, r := range rows {
+		draws[i] = *r.(*one).got
+	}
+	return draws
+}
+
+// TestDistributions checks every draw on a grid of uniform numbers against the distribution worked out from the logits.
+func TestDistributions(t *testing.T) {
+	var grid []float64
+	for i := range 64 {
+		grid = append(grid, (float64(i)+0.5)/64)
+	}
+	grid = append(grid, 0, math.Nextafter(1, 0))
+	for name, b := range backends(t) {
+		for _, config := range []nn.Config{tinyLlama, tinyQwen} {
+			model := loud(config)
+			s, err := engine.NewSampler(b, model, engine.SamplerOptions{})
+			require.NoError(t, err)
+			defer s.Close()
+			logits := engine.ForwardLogits(t, b, model, []int32{5, 7, 11})[2]
+			for _, p := range []policy.Params{
+				{Temperature: 1, TopP: 1}, {Temperature: 0.5, TopP: 1}, {Temperature: 2, TopP: 1}, {Temperature: 1, TopP: 1, TopK: 3},
+				{Temperature: 1, TopP: 0.6}, {Temperature: 0.7, TopP: 0.5, TopK: 5}, {Temperature: 1, TopP: 1e-9}, {Temperature: 1, TopP: 1, TopK: 5000},
+			} {
+				p.MaxLength = 8
+				t.Run(fmt.Sprintf("%s %s %+v", name, config.Architecture, p), func(t *testing.T) {
+					checkDraws(t, logits, p, grid, draw(t, s, p, grid...))
+				})
+			}
+		}
+	}
+}
+
+// checkDraws compares draws with inversion of the cumulative distribution in float64.
+func checkDraws(t *testing.T, logits []float32, p policy.Params, uniforms []float64, draws []policy.Draw) {
+	t.Helper()
+	full, fullTotal := distribution(logits)
+	probability := truncate(logits, p)
+	for i, u := range uniforms {
+		token := int(draws[i].Token)
+		before := 0.0
+		for _, x := range probability[:token] {
+			before += x
+		}
+		require.Positive(t, probability[token], "uniform %g", u)
+		require.LessOrEqual(t, before, u+1e-5, "uniform %g", u)
+		require.Greater(t, before+probability[token], u-1e-5, "uniform %g", u)
+		require.InDelta(t, math.Log(full[token]/fullTotal), draws[i].LogProb, 1e-4)
+		require.InDelta(t, math.Log(probability[token]), draws[i].Sampled, 1e-4)
+	}
+}
+
+// truncate is the distribution at a temperature after top-k and top-p.
+func truncate(logits []float32, p policy.Params) []float64 {
+	scaled := make([]float32, len(logits))
+	for i, x := range logits {
+		scaled[i] = x / float32(p.Temperature)
+	}
+	order := make([]int, len(logits))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(scaled[b], scaled[a]) })
+	if p.TopK > 0 && p.TopK < len(order) {
+		order = order[:p.TopK]
+	}
+	weights, _ := distribution(scaled)
+	total := 0.0
+	for _, i := range order {
+		total += weights[i]
+	}
+	kept, keptTotal := 0, 0.0
+	for kept < len(order) && (kept == 0 || keptTotal < p.TopP*total) {
+		keptTotal += weights[order[kept]]
+		kept++
+	}
+	result := make([]float64, len(logits))
+	for _, i := range order[:kept] {
+		result[i] = weights[i] / keptTotal
+	}
+	return result
+}
+
+// TestGreedy takes the largest logit, and the smallest id when all are equal.
+func TestGreedy(t *testing.T) {
+	greedy := policy.Params{Temperature: 0, TopP: 1, MaxLength: 8}
+	for name, b := range backends(t) {
+		t.Run(name, func(t *testing.T) {
+			model := loud(tinyQwen)
+			s, err := engine.NewSampler(b, model, engine.SamplerOptions{})
+			require.NoError(t, err)
+			defer s.Close()
+			logits := engine.ForwardLogits(t, b, model, []int32{5, 7, 11})[2]
+			d := draw(t, s, greedy, 0.9)[0]
+			require.Equal(t, slices.Max(logits), logits[d.Token])
+			p, total := distribution(logits)
+			require.InDelta(t, math.Log(p[d.Token]/total), d.LogProb, 1e-4)
+			require.Zero(t, d.Sampled)
+
+			for i, spec := range tinyQwen.Tensors() {
+				if spec.Name == "lm_head.weight" {
+					clear(model.Weights[i])
+				}
+			}
+			flat, err := engine.NewSampler(b, model, engine.SamplerOptions{})
+			require.NoError(t, err)
+			defer flat.Close()
+			require.Zero(t, draw(t, flat, greedy, 0.9)[0].Token)
+		})
+	}
+}
+
+func TestSampleRefuses(t *testing.T) {
+	b, err := engine.Open(engine.PureGo)
+	require.NoError(t, err)
+	defer b.Close()
+	s, err := engine.NewSampler(b, loud(tinyLlama), engine.SamplerOptions{})
+	require.NoError(t, err)
+	defer s.Close()
+	prompt := []int32{1, 2, 3}
+	for want, c := range map[string]struct {
+		row    *one
+		params policy.Params
+	}{
+		"temperature is -1":        {&one{prompt: prompt}, policy.Params{Temperature: -1, TopP: 1, MaxLength: 8}},
+		"temperature is NaN":       {&one{prompt: prompt}, policy.Params{Temperature: math.NaN(), TopP: 1, MaxLength: 8}},
+		"top_p is 0":               {&one{prompt: prompt}, policy.Params{Temperature: 1, MaxLength: 8}},
+		"top_k is -1":              {&one{prompt: prompt}, policy.Params{Temperature: 1, TopP: 1, TopK: -1, MaxLength: 8}},
+		"rows of up to 257":        {&one{prompt: prompt}, policy.Params{Temperature: 1, TopP: 1, MaxLength: 257}},
+		"without a prompt":         {&one{}, policy.Params{Temperature: 1, TopP: 1, MaxLength: 8}},
+		"more than its limit":      {&one{prompt: prompt}, policy.Params{Temperature: 1, TopP: 1, MaxLength: 2}},
+		"vocabulary ends at 39":    {&one{prompt: []int32{40}}, policy.Params{Temperature: 1, TopP: 1, MaxLength: 8}},
+		"forces the token -1, the": {&one{prompt: []int32{-1}}, policy.Params{Temperature: 1, TopP: 1, MaxLength: 8}},
+	} {
+		err := s.Sample(context.Background(), []policy.Row{c.row}, c.params, nil)
+		require.ErrorIs(t, err, engine.ErrSampling, want)
+		require.ErrorContains(t, err, want)
+	}
+	require.NoError(t, s.Sample(context.Background(), nil, sampling, nil))
+
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	require.ErrorIs(t, s.Sample(ctx, []policy.Row{&one{prompt: prompt}}, sampling, nil), context.Canceled)
+}
+
+// TestDivergedWeights: a model whose logits are not numbers is an error, not a dialogue.
+func TestDivergedWeights(t *testing.T) {
+	b, err := engine.Open(engine.PureGo)
+	require.NoError(t, err)
+	defer b.Close()
+	model := loud(tinyLlama)
+	model.Weights[0][0] = float32(math.NaN())
+	s, err := engine.NewSampler(b, model, engine.SamplerOptions{})
+	require.NoError(t, err)
+	defer s.Close()
+	err = s.Sample(context.Background(), []policy.Row{&one{prompt: []int32{0}}}, sampling, nil)
+	require.ErrorIs(t, err, engine.ErrSampling)
+	require.ErrorContains(t, err, "diverged")
 }

@@ -1,6 +1,8 @@
 package nn
 
 import (
+	"math"
+
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
@@ -30,22 +32,42 @@ func Draw(logits, uniform, temperature *Node) Drawn {
 }
 
 // DrawTruncated is Draw restricted to the topK largest logits (an int32 scalar; V or more is no restriction) and, of
-// those, to the smallest set whose probability at the temperature reaches topP (a float32 scalar; 1 is no restriction).
-// Tokens that tie with the last one kept are kept.
+// those, to the smallest set of largest ones whose probability at the temperature reaches topP (a float32 scalar; 1 is
+// no restriction). Tokens that tie with the last one kept are kept.
 func DrawTruncated(logits, uniform, temperature, topK, topP *Node) Drawn {
-	g, shape := logits.Graph(), logits.Shape()
 	scaled := Div(logits, temperature)
-	sorted := Sort(scaled, -1, false)
-	rank := Iota(g, shapes.Make(dtypes.Int32, shape.Dimensions...), 1)
-	never := BroadcastToShape(Scalar(g, dtypes.Float32, -1e9), shape)
-	sorted = Where(LessThan(rank, BroadcastToDims(topK, shape.Dimensions...)), sorted, never)
-	p := Softmax(sorted, -1)
-	before := Sub(cumulate(p), p) // probability of everything larger
-	kept := Or(LessThan(before, BroadcastToDims(topP, shape.Dimensions...)), Equal(rank, ZerosLike(rank)))
-	kept = And(kept, LessThan(rank, BroadcastToDims(topK, shape.Dimensions...)))
-	highest := BroadcastToShape(Scalar(g, dtypes.Float32, 1e9), shape)
-	threshold := ReduceAndKeep(Where(kept, sorted, highest), ReduceMin, -1)
-	return draw(logits, Where(GreaterOrEqual(scaled, BroadcastToShape(threshold, shape)), scaled, never), uniform)
+	keys := orderedBits(scaled)
+	one := OnesLike(scaled)
+	keep := atLeast(keys, one, BroadcastToDims(ConvertDType(topK, dtypes.Float32), logits.Shape().Dim(0), 1))
+	p := Softmax(without(scaled, keep), -1)
+	keep = And(keep, atLeast(keys, p, Mul(ReduceAndKeep(p, ReduceSum, -1), topP)))
+	return draw(logits, without(scaled, keep), uniform)
+}
+
+// without puts what is not kept out of reach of any draw.
+func without(scaled, keep *Node) *Node {
+	return Where(keep, scaled, BroadcastToShape(Scalar(scaled.Graph(), scaled.DType(), -1e9), scaled.Shape()))
+}
+
+// orderedBits maps float32 numbers to int32 numbers in the same order.
+func orderedBits(x *Node) *Node {
+	bits := Bitcast(x, dtypes.Int32)
+	flipped := BitwiseXor(bits, Scalar(x.Graph(), dtypes.Int32, math.MaxInt32))
+	return Where(LessThan(bits, ZerosLike(bits)), flipped, bits)
+}
+
+// atLeast marks the fewest of the largest keys in each row whose weights add up to the wanted sum [B, 1], or all keys.
+// keys: [B, V] int32; weights: [B, V] float32. It finds the smallest key to keep bit by bit, which takes 32 readings of
+// the row, where sorting a vocabulary takes far longer on every device. (GoMLX cannot reduce inside a While.)
+func atLeast(keys, weights, wanted *Node) *Node {
+	g, shape := keys.Graph(), keys.Shape()
+	limit := BroadcastToDims(Scalar(g, dtypes.Int32, math.MinInt32), shape.Dim(0), 1)
+	for bit := 31; bit >= 0; bit-- {
+		higher := Add(limit, Scalar(g, dtypes.Int32, int32(uint32(1)<<bit))) // wraps to 0 in the first round
+		above := Where(GreaterOrEqual(keys, BroadcastToShape(higher, shape)), weights, ZerosLike(weights))
+		limit = Where(GreaterOrEqual(ReduceAndKeep(above, ReduceSum, -1), wanted), higher, limit)
+	}
+	return GreaterOrEqual(keys, BroadcastToShape(limit, shape))
 }
 
 // draw inverts the cumulative distribution of softmax(scaled).
