@@ -105,6 +105,9 @@ func Save(ctx context.Context, s blob.Store, meta Meta, dir string) (Ref, error)
 	if err != nil {
 		return Ref{}, fmt.Errorf("checkpoint %s@%d: %w", meta.Run, meta.Step, err)
 	}
+	if len(files) == 0 {
+		return Ref{}, fmt.Errorf("checkpoint %s@%d: %s holds no files", meta.Run, meta.Step, dir)
+	}
 	// The parts' folder is named by their digests: what a fenced-off learner writes never mixes with this state's.
 	list, err := json.Marshal(files)
 	if err != nil {

@@ -163,3 +163,28 @@ func TestBuildRefusesWhatDoesNotFit(t *testing.T) {
 		require.ErrorIs(t, err, experience.ErrShape, name)
 	}
 }
+
+func TestBuildRefusesWhatIsNotFinite(t *testing.T) {
+	a, u := plain()
+	nan, inf := float32(math.NaN()), float32(math.Inf(-1))
+	for name, c := range map[string]struct {
+		reward float64
+		scores experience.Scores
+		drawn  float32
+	}{
+		"reward":    {math.NaN(), scores(2, -1, -1, 0), -1},
+		"old":       {1, scores(2, inf, -1, 0), -1},
+		"reference": {1, scores(2, -1, nan, 0), -1},
+		"value":     {1, scores(2, -1, -1, nan), -1},
+		"sampler":   {1, scores(2, -1, -1, 0), inf},
+	} {
+		e := episode(false, true)
+		e.LogProbs[1] = c.drawn
+		_, err := experience.Build([]rollout.Episode{e}, []float64{c.reward}, []experience.Scores{c.scores}, a, u)
+		require.ErrorIs(t, err, experience.ErrNotFinite, name)
+		require.ErrorContains(t, err, "episode p/0, token 1", name)
+	}
+	ignored := experience.Scores{Old: []float32{nan, -1}, Ref: []float32{inf, -1}, Values: []float32{nan, 0}}
+	_, err := experience.Build([]rollout.Episode{episode(false, true)}, []float64{1}, []experience.Scores{ignored}, a, u)
+	require.NoError(t, err, "what is not sampled is never read")
+}

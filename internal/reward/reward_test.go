@@ -70,7 +70,7 @@ func TestSummary(t *testing.T) {
 	episodes := []rollout.Episode{
 		answered(episode(1, rollout.Correct), "2"),
 		answered(episode(3, rollout.Wrong, rollout.Wrong, rollout.Correct), "0.5", `\frac{1}{2}`, "2"), // one of two retries repeats, in other words
-		episode(3, rollout.NoAnswer, rollout.NoAnswer, rollout.NoAnswer),                   // no answer repeats nothing
+		episode(3, rollout.NoAnswer, rollout.NoAnswer, rollout.NoAnswer),                               // no answer repeats nothing
 		answered(episode(2, rollout.Bounded, rollout.Wrong), "9^9", "4"),
 		answered(episode(1, rollout.Wrong), "5"), // no leave to retry
 		answered(episode(4, rollout.Correct), "2"),
