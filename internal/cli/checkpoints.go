@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -40,9 +41,9 @@ func (a *app) newCheckpoints() *cobra.Command {
 			if asJSON {
 				return a.printJSON(list)
 			}
-			t := report.Table{Header: []string{"step", "", "MB", "sha256", "key"}}
+			t := report.Table{Header: []string{"step", "names", "MB", "sha256", "key"}}
 			for _, c := range list {
-				t.Rows = append(t.Rows, []string{fmt.Sprint(c.Step), fmt.Sprint(c.Names), fmt.Sprintf("%.1f", float64(c.Bytes)/1e6), c.SHA256.String(), c.Key})
+				t.Rows = append(t.Rows, []string{fmt.Sprint(c.Step), strings.Join(c.Names, ", "), fmt.Sprintf("%.1f", float64(c.Bytes)/1e6), c.SHA256.String(), c.Key})
 			}
 			return t.WriteText(a.stdout)
 		},
@@ -59,7 +60,7 @@ func listCheckpoints(cmd *cobra.Command, store blob.Store, run string, verify bo
 		return nil, err
 	}
 	if len(refs) == 0 {
-		return nil, fmt.Errorf("%w: run %s has no checkpoint", errUsage, run)
+		return nil, usage("run %s has no checkpoint", run)
 	}
 	pointers := map[int][]string{}
 	for _, p := range []checkpoint.Pointer{checkpoint.Latest, checkpoint.Best} {

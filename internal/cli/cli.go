@@ -40,7 +40,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !a.began {
-		err = fmt.Errorf("%w: %w", errUsage, err)
+		err = usage("%w", err)
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "multiattempt: %v\n", err)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 
@@ -27,7 +26,7 @@ Evaluations of other problems, another grading mode or other sampling are refuse
 		Args:    cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if figure != "" && filepath.Ext(figure) != ".svg" {
-				return fmt.Errorf("%w: --figure %s: the figure is an .svg file", errUsage, figure)
+				return usage("--figure %s: the figure is an .svg file", figure)
 			}
 			r := report.Report{Title: "Comparison"}
 			for _, name := range args {
@@ -78,7 +77,7 @@ func compareWithFirst(arms []report.Arm) ([]evaluate.Comparison, error) {
 		c, err := evaluate.Compare(arms[0].Name, arms[0].Result, b.Name, b.Result)
 		var refused *evaluate.IncomparableError
 		if errors.As(err, &refused) {
-			return nil, fmt.Errorf("%w: %s and %s: %w", errUsage, arms[0].Name, b.Name, err)
+			return nil, usage("%s and %s: %w", arms[0].Name, b.Name, err)
 		}
 		if err != nil {
 			return nil, err
@@ -100,7 +99,7 @@ func (a *app) printComparison(format string, r *report.Report, comparisons []eva
 		return r.WriteCSV(a.stdout)
 	case "markdown", "text":
 	default:
-		return fmt.Errorf("%w: --format %s: want text, markdown, csv or json", errUsage, format)
+		return usage("--format %s: want text, markdown, csv or json", format)
 	}
 	var out bytes.Buffer
 	for i, t := range tables {

@@ -39,7 +39,7 @@ those of --preset, -f and --set as for train; with it, those of the run, changed
 	addPorts(cmd, &p)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if in.Run != "" && (model != "" || s.preset != "") {
-			return fmt.Errorf("%w: --run brings its own model and settings: leave out --model and --preset", errUsage)
+			return usage("--run brings its own model and settings: leave out --model and --preset")
 		}
 		doc, folder, err := a.planEvaluation(s, in.Run == "", model, sets, attempts)
 		if err != nil {

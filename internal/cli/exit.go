@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/temporal"
@@ -32,6 +33,15 @@ var (
 	// errInterrupted: a signal ended the command; what was done is kept.
 	errInterrupted = errors.New("interrupted")
 )
+
+// usageError says in the user's terms what is wrong; it matches errUsage.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func (e usageError) Is(target error) bool { return target == errUsage }
+
+func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 // exitCode is the one place where an error becomes an exit code.
 func exitCode(err error) int {

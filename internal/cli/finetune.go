@@ -110,10 +110,10 @@ func emptyFolder(dir string) (string, error) {
 	}
 	entries, err := os.ReadDir(dir)
 	if err == nil && len(entries) > 0 {
-		return "", fmt.Errorf("%w: --out %s holds files already; name another folder or empty it", errUsage, dir)
+		return "", usage("--out %s holds files already; name another folder or empty it", dir)
 	}
 	if err != nil && !os.IsNotExist(err) {
-		return "", fmt.Errorf("%w: --out: %w", errUsage, err)
+		return "", usage("--out: %w", err)
 	}
 	return filepath.Abs(dir)
 }

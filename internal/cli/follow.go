@@ -33,7 +33,8 @@ func (a *app) follow(ctx context.Context, s *services, st stage, run client.Work
 			if ctx.Err() != nil {
 				return fmt.Errorf("%w while following %s", errInterrupted, run.GetID())
 			}
-			if p, perr := s.position(ctx, run.GetID(), kind); perr == nil {
+			if p, perr := s.position(ctx, run.GetID(), kind); perr == nil && p.total > 0 {
+				p.over = true
 				d.show(p)
 			}
 			return outcome(err)
@@ -70,7 +71,7 @@ func (s *services) position(ctx context.Context, id, kind string) (position, err
 		err := s.status(ctx, id, &st)
 		return position{phase: string(workflows.PhaseEvaluating), done: st.Done, total: st.Of}, err
 	}
-	return position{}, fmt.Errorf("%w: %s is a workflow of type %s, not one of ours", errUsage, id, kind)
+	return position{}, usage("%s is a workflow of type %s, not one of ours", id, kind)
 }
 
 // errNoAnswer: no worker answered a query in time.

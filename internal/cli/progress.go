@@ -16,6 +16,7 @@ type position struct {
 	phase       string
 	done, total int    // iterations, steps or shards
 	detail      string // facts of the newest one
+	over        bool   // nothing follows
 }
 
 // display shows one workflow's progress, with the time that is left.
@@ -55,7 +56,7 @@ func (c *pace) left(p position) (time.Duration, bool) {
 		c.seen, c.from, c.since = true, p, c.clock()
 	}
 	done := p.done - c.from.done
-	if done <= 0 || p.total <= p.done {
+	if done <= 0 || p.total <= p.done || p.over {
 		return 0, false
 	}
 	each := c.clock().Sub(c.since) / time.Duration(done)
@@ -88,7 +89,7 @@ const lineEvery = 5 * time.Second
 func (l *lines) show(p position) {
 	now := l.pace.clock()
 	left, known := l.pace.left(p)
-	if p == l.last || p.phase == l.last.phase && p.done < p.total && now.Sub(l.at) < lineEvery {
+	if p == l.last || p.phase == l.last.phase && p.done < p.total && !p.over && now.Sub(l.at) < lineEvery {
 		return
 	}
 	l.last, l.at = p, now

@@ -124,7 +124,7 @@ func (q *quickstart) clear() error {
 	state := q.cfg.StateDir
 	if _, err := os.Stat(endpointsFile(state)); errors.Is(err, os.ErrNotExist) {
 		if entries, err := os.ReadDir(state); err == nil && len(entries) > 0 {
-			return fmt.Errorf("%w: --fresh: %s holds other things than a quickstart's state; remove it yourself", errUsage, state)
+			return usage("--fresh: %s holds other things than a quickstart's state; remove it yourself", state)
 		}
 		return nil
 	}
@@ -242,7 +242,7 @@ func (q *quickstart) make(ctx context.Context, s *services, a arm) (scored, erro
 		out.evaluation = *out.train.Evaluation
 	}
 	if out.evaluation.Result.IsZero() {
-		return scored{}, fmt.Errorf("%w: run %s was stopped before its evaluation; --fresh starts over", errUsage, t.id)
+		return scored{}, usage("run %s was stopped before its evaluation; --fresh starts over", t.id)
 	}
 	return out, nil
 }

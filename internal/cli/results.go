@@ -20,7 +20,7 @@ func (s *services) describe(ctx context.Context, id string) (*workflowpb.Workflo
 	d, err := s.temporal.DescribeWorkflowExecution(ctx, id, "")
 	var notFound *serviceerror.NotFound
 	if errors.As(err, &notFound) {
-		return nil, fmt.Errorf("%w: no run is called %s; `multiattempt runs` lists them", errUsage, id)
+		return nil, usage("no run is called %s; `multiattempt runs` lists them", id)
 	}
 	if err != nil {
 		return nil, err
@@ -64,16 +64,16 @@ func (s *services) resultOf(ctx context.Context, id string) (*evaluate.Result, e
 		}
 	}
 	if ref.IsZero() {
-		return nil, fmt.Errorf("%w: run %s has not been evaluated; `multiattempt eval --run %s` does it", errUsage, id, id)
+		return nil, usage("run %s has not been evaluated; `multiattempt eval --run %s` does it", id, id)
 	}
 	return s.loadResult(ctx, ref)
 }
 
-// trainStatus is a run's status: from its result once it completed, so that no worker is needed, else by query.
+// trainStatus is a run's status as a worker answers it from the history; once the run completed and where no worker is
+// there, what its result says.
 func (s *services) trainStatus(ctx context.Context, id string, completed bool) (workflows.Status, error) {
-	if !completed {
-		var st workflows.Status
-		err := s.status(ctx, id, &st)
+	var st workflows.Status
+	if err := s.status(ctx, id, &st); err == nil || !completed || !errors.Is(err, errNoAnswer) {
 		return st, err
 	}
 	var out workflows.TrainOutput
@@ -81,7 +81,7 @@ func (s *services) trainStatus(ctx context.Context, id string, completed bool) (
 		return workflows.Status{}, outcome(err)
 	}
 	return workflows.Status{
-		Run: out.Run, Name: out.Run, Phase: out.Phase, Step: out.Step, Iterations: out.Step, RewardMean: out.RewardMean,
+		Run: out.Run, Name: out.Run, Phase: out.Phase, Step: out.Step, RewardMean: out.RewardMean,
 		LatestCheckpoint: out.LatestCheckpoint, Policy: out.Policy, Best: out.Best, Evaluation: out.Evaluation,
 	}, nil
 }

@@ -46,7 +46,7 @@ func readEndpoints(stateDir string) (endpoints, error) {
 		err = json.Unmarshal(text, &e)
 	}
 	if err != nil {
-		return endpoints{}, fmt.Errorf("%w: %s: %w; remove the file and start the services again", errUsage, endpointsFile(stateDir), err)
+		return endpoints{}, usage("%s: %w; remove the file and start the services again", endpointsFile(stateDir), err)
 	}
 	return e, nil
 }

@@ -41,7 +41,7 @@ func (s *settings) document(target any) ([]byte, error) {
 	if s.file != "" {
 		text, err := readInput(s.cmd.InOrStdin(), s.file)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errUsage, err)
+			return nil, usage("%w", err)
 		}
 		if doc, err = spec.FromYAML(text); err != nil {
 			return nil, fmt.Errorf("%s: %w", s.file, err)
@@ -119,7 +119,7 @@ func firstExisting(paths ...string) (string, bool) {
 // folderFS is a model folder to upload: its regular files, without hidden ones.
 func folderFS(dir string) (fs.FS, error) {
 	if _, err := os.Stat(filepath.Join(dir, "config.json")); err != nil {
-		return nil, fmt.Errorf("%w: %s is no model folder in Hugging Face layout: it has no config.json", errUsage, dir)
+		return nil, usage("%s is no model folder in Hugging Face layout: it has no config.json", dir)
 	}
 	return os.DirFS(dir), nil
 }

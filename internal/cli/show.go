@@ -87,7 +87,11 @@ func (a *app) showTraining(ctx context.Context, s *services, info *workflowpb.Wo
 
 // printRun writes a training run for people.
 func (a *app) printRun(ctx context.Context, s *services, r shown) error {
-	a.printf("Run         %s  (%s, %s)\nStep        %d of %d%s\n", r.Run, r.Workflow, r.Phase, r.Step, r.Iterations, intention(r.Status))
+	a.printf("Run         %s  (%s, %s)\nStep        %d", r.Run, r.Workflow, r.Phase, r.Step)
+	if r.Iterations > 0 {
+		a.printf(" of %d", r.Iterations)
+	}
+	a.printf("%s\n", intention(r.Status))
 	if r.Model != "" {
 		a.printf("Model       %s\n", r.Model)
 	}

@@ -70,7 +70,7 @@ func (s *services) start(ctx context.Context, o order) (started, error) {
 		}
 	}
 	if digest != o.digest {
-		return started{}, fmt.Errorf("%w: run %s exists with other settings; choose another id with --run", errUsage, o.id)
+		return started{}, usage("run %s exists with other settings; choose another id with --run", o.id)
 	}
 	closed := d.Status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING
 	return started{run: s.temporal.GetWorkflow(ctx, o.id, ""), found: true, closed: closed}, nil
@@ -81,7 +81,7 @@ var runID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 
 func checkRunID(id string) error {
 	if !runID.MatchString(id) {
-		return fmt.Errorf("%w: run id %q: want at most 100 letters, digits, dots, dashes and underscores, the first a letter or digit", errUsage, id)
+		return usage("run id %q: want at most 100 letters, digits, dots, dashes and underscores, the first a letter or digit", id)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
 
 	"multiattempt/workflows"
 )
@@ -45,19 +46,27 @@ func (a *app) newSteering(name, short, update string) *cobra.Command {
 			})
 			var notFound *serviceerror.NotFound
 			if errors.As(err, &notFound) {
-				return fmt.Errorf("%w: run %s has ended", errUsage, args[0])
+				return usage("run %s has ended", args[0])
 			}
 			if err != nil {
 				return err
 			}
 			var st workflows.Status
 			if err := handle.Get(ctx, &st); err != nil {
-				return fmt.Errorf("%s %s: %w", name, args[0], outcome(err))
+				return refusal(err)
 			}
 			a.printf("%s: %s, step %d%s\n", args[0], st.Phase, st.Step, intention(st))
 			return nil
 		},
 	}
+}
+
+// refusal turns an update that the run's validator refused into the user's mistake.
+func refusal(err error) error {
+	if cause, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+		return usage("%s", cause.Message())
+	}
+	return err
 }
 
 // intention says what a run will do after the iteration under way.

@@ -122,7 +122,7 @@ func (a *app) train(ctx context.Context, s *services, t training, follow bool) e
 	}
 	switch {
 	case st.closed:
-		return fmt.Errorf("%w: run %s has ended; --continue lets it go on from its newest checkpoint, `multiattempt show %s` shows it", errUsage, t.id, t.id)
+		return usage("run %s has ended; --continue lets it go on from its newest checkpoint, `multiattempt show %s` shows it", t.id, t.id)
 	case st.found:
 		a.notef("Run %s is under way already\n", t.id)
 	default:
