@@ -101,6 +101,9 @@ func nameLike(n *node) bool {
 		if d := n.kids[0]; isDifferential(d) || d.kind == kPow && isDifferential(d.kids[0]) {
 			return true // dy of dy/dx
 		}
+		if last := n.kids[len(n.kids)-1]; last.kind == kSym && strings.HasPrefix(last.name, "angle ") {
+			return n.kids[0].kind == kSym // the measure m∠A
+		}
 		for _, k := range n.kids {
 			if k.kind != kSym || len(k.name) == 0 || k.name[0] < 'A' || k.name[0] > 'Z' && k.name[0] != '\\' {
 				return false

@@ -99,7 +99,7 @@ func (c *comparer) compare(gold, pred *node) result {
 	switch {
 	case gold.kind == kBaseN || pred.kind == kBaseN:
 		return compareBases(gold, pred)
-	case gold.kind == kRatio || pred.kind == kRatio:
+	case amountOf(gold).value.kind == kRatio || amountOf(pred).value.kind == kRatio:
 		return c.ratios(gold, pred)
 	case gold.kind == kMatrix:
 		return c.matrices(gold, pred)

@@ -278,6 +278,11 @@ func foldMatrices(n *node) *node {
 // ratios compares a : b : c up to a common factor. Two two-digit numbers after one or two digits, as in
 // 12:30, may be a time: then both parts count.
 func (c *comparer) ratios(gold, pred *node) result {
+	g, p := amountOf(gold), amountOf(pred)
+	if g.unit.dims != "" && p.unit.dims != "" && g.unit.dims != p.unit.dims {
+		return result{different, "unit_mismatch"}
+	}
+	gold, pred = g.value, p.value
 	if gold.kind == kRatio && pred.kind == kRatio {
 		if len(gold.kids) != len(pred.kids) {
 			return result{different, "ratio"}

@@ -217,9 +217,9 @@ func (l *lexer) alphabet(name string) error {
 		if ok && name != "mathbb" {
 			l.i = start
 		}
-	case name == "mathbb":
+	case name == "mathbb" && strings.Contains("RZQNC", content):
 		l.emit(tCmd, "bb"+content)
-	case name == "mathcal" || name == "mathfrak" || name == "mathscr":
+	case name == "mathbb" || name == "mathcal" || name == "mathfrak" || name == "mathscr":
 		l.emit(tLetter, name+" "+content)
 	case strings.Contains("ijk", content):
 		l.emit(tLetter, "vec "+content)

@@ -211,11 +211,12 @@ func (p *parser) isCall(name string, primed bool) bool {
 	if p.at(2).is(")") {
 		return arg.kind == tNum || arg.kind == tLetter && arg.s != name
 	}
-	return p.commaInside()
+	return p.listInside()
 }
 
-// commaInside reports whether a comma stands directly inside the bracket that opens here.
-func (p *parser) commaInside() bool {
+// listInside reports whether a comma or a relation stands directly inside the bracket that opens here, as in
+// f(x,y) and P(X=2).
+func (p *parser) listInside() bool {
 	depth := 0
 	for k := p.i; k < len(p.t); k++ {
 		switch t := p.t[k]; {
@@ -225,7 +226,7 @@ func (p *parser) commaInside() bool {
 			if depth--; depth == 0 {
 				return false
 			}
-		case t.is(",") && depth == 1:
+		case depth == 1 && (t.is(",") || t.kind == tPunct && relations[t.s] != ""):
 			return true
 		}
 	}

@@ -75,6 +75,8 @@ fahrenheit 1 1 fahrenheit
 pressure 1 1 Pa pascal
 frequency 1 1 Hz hertz
 amount 1 1 mol mole
+morning 1 1 am
+afternoon 1 1 pm
 `
 
 var units = buildUnits()
@@ -136,11 +138,11 @@ func parseUnit(s string) (unit, bool) {
 	u := unit{factor: big.NewRat(1, 1), label: strings.TrimSpace(s)}
 	powers := map[string]int{}
 	sign, next, last := 1, 1, ""
-	fields := strings.Fields(strings.NewReplacer("/", " per ", "·", " ", "*", " ", "^", " ^", ".", " ", "-", " -", "per cent", "percent").Replace(s))
+	fields := strings.Fields(strings.NewReplacer("p.m.", "pm", "a.m.", "am", "/", " per ", "·", " ", "*", " ", "^", " ^", ".", " ", "-", " -", "per cent", "percent").Replace(s))
 	if len(fields) == 0 || len(fields) > 12 {
 		return unit{}, false
 	}
-	labels := 0
+	labels, neutral := 0, false
 	for _, w := range fields {
 		lower := strings.ToLower(w)
 		def, ok := units[w]
@@ -153,8 +155,11 @@ func parseUnit(s string) (unit, bool) {
 			last, next = w, 1
 		case w[0] == '^':
 			n, err := strconv.Atoi(strings.TrimPrefix(w, "^"))
-			if err != nil || n == 0 || n < -4 || n > 4 || last == "" {
+			if err != nil || n == 0 || n < -4 || n > 4 || last == "" && !neutral {
 				return unit{}, false
+			}
+			if last == "" {
+				continue // units^2
 			}
 			u.apply(unitOf(last), powers, sign*(n-1))
 		case lower == "per":
@@ -172,7 +177,7 @@ func parseUnit(s string) (unit, bool) {
 		case multipliers[lower] != 0 && len(powers) == 0:
 			u.scale = big.NewRat(multipliers[lower], 1)
 		case neutralUnits[lower]:
-			next = 1
+			neutral, next = true, 1
 		case stopWords[lower] || !isLetters(w) || len(w) < 2:
 			return unit{}, false
 		default:
