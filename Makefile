@@ -48,12 +48,18 @@ quickstart: bin/multiattempt xla
 # Rebuilds the quickstart's base model and keeps it in the source tree.
 .PHONY: quickstart-base
 quickstart-base: bin/multiattempt xla
-	bin/multiattempt finetune --preset quickstart-base --state-dir out/quickstart-base --out presets/models/smudged-base
+	bin/multiattempt finetune --preset quickstart-base --state-dir out/quickstart-base --out out/smudged-base
+	bin/multiattempt eval --state-dir out/quickstart-base --preset quickstart --model out/smudged-base
+	cmp out/smudged-base/model.safetensors presets/models/smudged-base/model.safetensors || \
+		echo "The rebuilt model differs from the one in the repository; to keep it: cp out/smudged-base/* presets/models/smudged-base/"
 
 # SmolLM2-135M-Instruct as a Hugging Face folder, for --preset gsm8k-smollm2.
 .PHONY: smollm2
 smollm2: bin/multiattempt-lite
-	tools/smollm2/fetch.sh bin/multiattempt-lite
+	@gguf=$$(tools/smollm2/fetch.sh); model="$${XDG_CACHE_HOME:-$$HOME/.cache}/multiattempt/models/SmolLM2-135M-Instruct"; \
+	if [ ! -d "$$model" ]; then \
+		rm -rf "$$model.new"; bin/multiattempt-lite model import "$$gguf" "$$model.new"; mv "$$model.new" "$$model"; \
+	fi; echo "$$model"
 
 # ---- checks
 

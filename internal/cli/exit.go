@@ -11,6 +11,7 @@ import (
 	"multiattempt/activities"
 	"multiattempt/internal/blob/s3"
 	"multiattempt/internal/dataset"
+	"multiattempt/internal/engine"
 	"multiattempt/internal/spec"
 	"multiattempt/presets"
 	"multiattempt/worker"
@@ -48,7 +49,7 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case isAny(err, errUsage, spec.ErrInvalid, dataset.ErrData, presets.ErrNoModel, worker.ErrTLS):
+	case isAny(err, errUsage, spec.ErrInvalid, dataset.ErrData, presets.ErrNoModel, worker.ErrTLS, engine.ErrGGUF):
 		return exitWrongInput
 	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
 		return exitInterrupted

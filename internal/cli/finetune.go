@@ -110,10 +110,10 @@ func emptyFolder(dir string) (string, error) {
 	}
 	entries, err := os.ReadDir(dir)
 	if err == nil && len(entries) > 0 {
-		return "", usage("--out %s holds files already; name another folder or empty it", dir)
+		return "", usage("%s holds files already; name another folder or empty it", dir)
 	}
 	if err != nil && !os.IsNotExist(err) {
-		return "", usage("--out: %w", err)
+		return "", usage("%w", err)
 	}
 	return filepath.Abs(dir)
 }
