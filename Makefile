@@ -48,6 +48,7 @@ quickstart: bin/multiattempt xla
 # Rebuilds the quickstart's base model and keeps it in the source tree.
 .PHONY: quickstart-base
 quickstart-base: bin/multiattempt xla
+	rm -rf out/smudged-base
 	bin/multiattempt finetune --preset quickstart-base --state-dir out/quickstart-base --out out/smudged-base
 	bin/multiattempt eval --state-dir out/quickstart-base --preset quickstart --model out/smudged-base
 	cmp out/smudged-base/model.safetensors presets/models/smudged-base/model.safetensors || \
