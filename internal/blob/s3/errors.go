@@ -38,6 +38,7 @@ var byCode = map[string]error{
 	"RequestTimeTooSkewed":           ErrClockSkew,
 	"QuotaExceeded":                  ErrFull,
 	"XMinioStorageFull":              ErrFull,
+	"InsufficientStorage":            ErrFull,
 	"XMinioAdminBucketQuotaExceeded": ErrFull,
 	"ObjectParentIsFile":             blob.ErrInvalidKey,
 	"ExistingObjectIsDirectory":      blob.ErrInvalidKey,
