@@ -1,0 +1,30 @@
+#!/bin/sh
+# Makes Temporal's two databases and brings their schemas up to the version of this image. Safe to repeat.
+set -eu
+
+# update DATABASE FOLDER
+update() {
+	temporal-sql-tool --database "$1" update-schema --schema-dir "/etc/temporal/schema/postgresql/v12/$2/versioned" 2>&1
+}
+
+# layout DATABASE FOLDER: only a database that has no version at all is set up, since that would reset the version of
+# every other.
+layout() {
+	if answer=$(update "$1" "$2"); then
+		echo "$1: up to date"
+		return
+	fi
+	case $answer in
+	*"database \"$1\" does not exist"*) temporal-sql-tool --database "$1" create-database ;;
+	*'relation "schema_version" does not exist'*) ;;
+	*)
+		echo "$answer" >&2
+		return 1
+		;;
+	esac
+	temporal-sql-tool --database "$1" setup-schema --version 0.0
+	update "$1" "$2"
+}
+
+layout temporal temporal
+layout temporal_visibility visibility
