@@ -45,6 +45,44 @@ func numeral(s string) *node {
 	return n
 }
 
+// numberAtom makes the node of a numeral, with its base or its repeating digits.
+func (p *parser) numberAtom(t token) *node {
+	if p.peek().is("_") && !strings.Contains(t.s, ".") {
+		if base := p.base(); base != nil {
+			return &node{kind: kBaseN, name: t.s, rat: base}
+		}
+	}
+	if strings.Contains(t.s, ".") && (p.peek().is("overline") || p.peek().is("dot") || p.peek().is("bar")) {
+		p.i++
+		return p.repeating(t.s)
+	}
+	n := numeral(t.s)
+	if n == nil {
+		p.fail()
+	}
+	return n
+}
+
+// base reads the base of a number: an index that is an integer from 2 to 36.
+func (p *parser) base() *big.Rat {
+	t := p.at(1)
+	width := 2
+	if t.is("{") && p.at(3).is("}") {
+		t, width = p.at(2), 4
+	}
+	if t.kind == tText || t.kind == tRoman || t.kind == tWord {
+		if v, ok := wordNumbers[strings.ToLower(t.s)]; ok {
+			t = token{kind: tNum, s: big.NewInt(v).String()}
+		}
+	}
+	n := numeral(t.s)
+	if t.kind != tNum || n == nil || !n.rat.IsInt() || n.rat.Cmp(big.NewRat(2, 1)) < 0 || n.rat.Cmp(big.NewRat(36, 1)) > 0 {
+		p.fail()
+	}
+	p.i += width
+	return n.rat
+}
+
 // repeating reads the repeating digits after a decimal, as in 0.1\overline{6}.
 func (p *parser) repeating(head string) *node {
 	block := p.texArgumentDigits()
