@@ -118,7 +118,7 @@ func (a *app) evaluation(ctx context.Context, s *services, show stage, id string
 	if in.Run != "" {
 		summary = "run " + in.Run
 	}
-	st, err := s.start(ctx, order{id: id, kind: workflows.EvaluateName, input: in, digest: digest, summary: summary})
+	st, err := s.start(ctx, order{id: id, kind: workflows.EvaluateName, input: in, digest: digest, summary: summary, conflict: "choose another with --id"})
 	if err != nil {
 		return err
 	}

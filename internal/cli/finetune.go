@@ -59,7 +59,7 @@ goes on when the same command is given again. Services are found or started as b
 			if doc, err = a.upload(cmd.Context(), svc, doc, spec.Finetune{}, folder); err != nil {
 				return err
 			}
-			return a.finetune(cmd.Context(), svc, order{id: id, kind: workflows.FinetuneName, input: input(doc), again: again}, doc, out)
+			return a.finetune(cmd.Context(), svc, order{id: id, kind: workflows.FinetuneName, input: input(doc), again: again, conflict: "choose another id with --run"}, doc, out)
 		})
 	}
 	return cmd

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"multiattempt/internal/engine"
+	"multiattempt/internal/spec"
 	"multiattempt/workflows"
 )
 
@@ -20,6 +21,7 @@ type quickstart struct {
 	*app
 	seed               uint64
 	small, keep, fresh bool
+	set                []string // assignments for every arm
 	out                string
 	ports              ports
 	began              time.Time
@@ -57,6 +59,7 @@ Interrupted, it goes on when the same command is given again. --fresh removes al
 	f.BoolVar(&q.small, "small", false, "a quarter of the episodes, for machines without the fast backend")
 	f.BoolVar(&q.keep, "keep", false, "leave services and Temporal UI up until Ctrl-C")
 	f.BoolVar(&q.fresh, "fresh", false, "start over: remove what earlier quickstarts left")
+	f.StringArrayVar(&q.set, "set", nil, "one setting of every arm, as for train; may be repeated")
 	f.StringVar(&q.out, "out", filepath.Join("out", "quickstart"), "folder for the report and, in data, all state")
 	f.IntVar(&q.ports.ui, "ui-port", 0, "port of the Temporal UI; 0 takes any free one")
 	return cmd
@@ -64,6 +67,10 @@ Interrupted, it goes on when the same command is given again. --fresh removes al
 
 func (q *quickstart) run(cmd *cobra.Command) error {
 	q.began = time.Now()
+	arms, err := q.plan()
+	if err != nil {
+		return err
+	}
 	if err := q.announce(); err != nil {
 		return err
 	}
@@ -77,7 +84,7 @@ func (q *quickstart) run(cmd *cobra.Command) error {
 		return err
 	}
 	q.notef("Temporal UI %s\n", e.stack.UIURL)
-	if err := q.work(cmd.Context(), e); err != nil {
+	if err := q.work(cmd.Context(), e, arms); err != nil {
 		if errors.Is(err, errInterrupted) {
 			err = fmt.Errorf("%w; nothing is lost: the same command goes on", err)
 		}
@@ -139,24 +146,43 @@ func (q *quickstart) clear() error {
 	return errors.Join(os.RemoveAll(state), lock.Unlock())
 }
 
-// arm is one policy of the comparison; the base has no training.
+// arm is one policy of the comparison; the base is scored, not trained.
 type arm struct {
-	name   string
-	preset string
-	stage  stage
+	training
+	name  string
+	stage stage
 }
 
-// arms are the trainings in the order they are made, which is that of their cost.
-func (q *quickstart) arms() []arm {
-	prefix := "quickstart"
+const baseArm = "base"
+
+// plan checks the settings of every arm, in the order in which they are made.
+func (q *quickstart) plan() ([]arm, error) {
+	name := "quickstart"
 	if q.small {
-		prefix = "quickstart-small"
+		name = "quickstart-small"
 	}
-	return []arm{
-		{name: "base", preset: prefix, stage: stage{title: "[1/3] base  ", later: baseLater}},
-		{name: "multi", preset: prefix, stage: stage{title: "[2/3] multi ", later: multiLater}},
-		{name: "single", preset: prefix + "-single", stage: stage{title: "[3/3] single"}},
+	var arms []arm
+	for _, p := range []struct {
+		arm, preset string
+		stage       stage
+	}{
+		{baseArm, name, stage{title: "[1/3] base  ", later: baseLater}},
+		{"multi", name, stage{title: "[2/3] multi ", later: multiLater}},
+		{"single", name + "-single", stage{title: "[3/3] single"}},
+	} {
+		settings := append([]string{"preset=" + p.preset, fmt.Sprintf("seed=%d", q.seed)}, q.set...)
+		doc, err := spec.Override(nil, spec.Run{}, settings)
+		if err != nil {
+			return nil, err
+		}
+		t, err := q.checkTraining(doc)
+		if err != nil {
+			return nil, err
+		}
+		t.id = fmt.Sprintf("%s-%s-seed%d", name, p.arm, q.seed)
+		arms = append(arms, arm{training: t, name: p.arm, stage: p.stage})
 	}
+	return arms, nil
 }
 
 // The cost of what follows scoring the base and training "multi", as multiples of theirs; measured, see docs/LOG.md.
@@ -168,8 +194,6 @@ const (
 // scored is an arm that is done.
 type scored struct {
 	arm
-	id   string
-	spec []byte // resolved settings as JSON
 	// train is the training's result, zero for the base; evaluation is of its end.
 	train      workflows.TrainOutput
 	evaluation workflows.EvaluateOutput
@@ -177,52 +201,42 @@ type scored struct {
 }
 
 // work makes, or finds, every arm and writes the report.
-func (q *quickstart) work(ctx context.Context, e *embedded) error {
+func (q *quickstart) work(ctx context.Context, e *embedded, arms []arm) error {
 	var done []scored
-	for _, a := range q.arms() {
+	found := true
+	for _, a := range arms {
 		s, err := q.make(ctx, e.services, a)
 		if err != nil {
 			return fmt.Errorf("%s: %w", a.name, err)
 		}
 		done = append(done, s)
+		found = found && s.found
 	}
 	if err := q.report(ctx, e.services, done); err != nil {
 		return err
 	}
-	for _, s := range done {
-		if !s.found {
-			return nil
-		}
+	if found {
+		q.printf("\nSeed %d had been run before; --fresh starts over, --seed chooses another.\n", q.seed)
 	}
-	q.printf("\nSeed %d had been run before; --fresh starts over, --seed chooses another.\n", q.seed)
 	return nil
 }
 
 // make trains and scores one arm, or finds it.
 func (q *quickstart) make(ctx context.Context, s *services, a arm) (scored, error) {
-	doc := fmt.Appendf(nil, `{"preset":%q,"seed":%d}`, a.preset, q.seed)
-	t, err := q.checkTraining(doc)
+	out := scored{arm: a}
+	var err error
+	if out.doc, err = q.upload(ctx, s, a.doc, spec.Run{}, a.folder); err != nil {
+		return scored{}, err
+	}
+	o, err := out.order()
 	if err != nil {
 		return scored{}, err
 	}
-	name := "quickstart"
-	if q.small {
-		name = "quickstart-small"
-	}
-	t.id = fmt.Sprintf("%s-%s-seed%d", name, a.name, q.seed)
-	out := scored{arm: a, id: t.id}
-	if out.spec, err = specJSON(t.run); err != nil {
-		return scored{}, err
-	}
-	o, err := t.order()
-	if err != nil {
-		return scored{}, err
-	}
-	o.retry = true
-	kind, into := workflows.TrainName, any(&out.train)
-	if a.name == "base" {
-		o.kind, o.input, o.summary = workflows.EvaluateName, workflows.EvaluateInput{Spec: t.doc}, "the base model"
-		kind, into = workflows.EvaluateName, &out.evaluation
+	o.retry, o.conflict = true, "--fresh starts over, --out or --seed keeps apart"
+	into := any(&out.train)
+	if a.name == baseArm {
+		o.kind, o.input, o.summary = workflows.EvaluateName, workflows.EvaluateInput{Spec: out.doc}, "the base model"
+		into = &out.evaluation
 	}
 	st, err := s.start(ctx, o)
 	if err != nil {
@@ -235,14 +249,14 @@ func (q *quickstart) make(ctx context.Context, s *services, a arm) (scored, erro
 		q.notef("%s  goes on\n", a.stage.title)
 	}
 	out.found = st.closed
-	if err := q.follow(ctx, s, a.stage, st.run, kind, into); err != nil {
+	if err := q.follow(ctx, s, a.stage, st.run, o.kind, into); err != nil {
 		return scored{}, err
 	}
 	if out.train.Evaluation != nil {
 		out.evaluation = *out.train.Evaluation
 	}
 	if out.evaluation.Result.IsZero() {
-		return scored{}, usage("run %s was stopped before its evaluation; --fresh starts over", t.id)
+		return scored{}, usage("run %s was stopped before its evaluation; --fresh starts over", a.id)
 	}
 	return out, nil
 }

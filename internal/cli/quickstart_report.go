@@ -13,7 +13,6 @@ import (
 	"multiattempt/internal/blob"
 	"multiattempt/internal/report"
 	"multiattempt/internal/rollout"
-	"multiattempt/internal/spec"
 )
 
 const (
@@ -67,7 +66,10 @@ func (q *quickstart) arm(ctx context.Context, s *services, d scored) (report.Arm
 	if d.train.Run == "" {
 		return a, nil
 	}
-	a.Checkpoint, a.Spec = d.train.LatestCheckpoint.SHA256, d.spec
+	a.Checkpoint = d.train.LatestCheckpoint.SHA256
+	if a.Spec, err = json.MarshalIndent(d.run, "", "  "); err != nil {
+		return report.Arm{}, err
+	}
 	a.Curve, err = s.curve(ctx, d.train.Run)
 	return a, err
 }
@@ -135,6 +137,3 @@ func (s *services) curve(ctx context.Context, run string) ([]report.Point, error
 	})
 	return points, err
 }
-
-// specJSON is the resolved settings as a report shows them.
-func specJSON(r spec.Run) ([]byte, error) { return json.MarshalIndent(r, "", "  ") }

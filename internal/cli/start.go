@@ -21,13 +21,14 @@ const memoDigest = "settings_sha256"
 
 // order is a workflow to start.
 type order struct {
-	id      string
-	kind    string // workflow type
-	input   any
-	digest  string // of the resolved settings
-	summary string
-	again   bool // a closed workflow of that id may be followed by another execution, which goes on from its checkpoints
-	retry   bool // the same, but only for one that failed, was cancelled or terminated
+	id       string
+	kind     string // workflow type
+	input    any
+	digest   string // of the resolved settings
+	summary  string
+	again    bool   // a closed workflow of that id may be followed by another execution, which goes on from its checkpoints
+	conflict string // what to do when that id has other settings
+	retry    bool   // the same, but only for one that failed, was cancelled or terminated
 }
 
 // started is a workflow that was started now, or found.
@@ -70,7 +71,7 @@ func (s *services) start(ctx context.Context, o order) (started, error) {
 		}
 	}
 	if digest != o.digest {
-		return started{}, usage("run %s exists with other settings; choose another id with --run", o.id)
+		return started{}, usage("%s exists with other settings; %s", o.id, o.conflict)
 	}
 	closed := d.Status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING
 	return started{run: s.temporal.GetWorkflow(ctx, o.id, ""), found: true, closed: closed}, nil

@@ -101,7 +101,7 @@ func (t training) order() (order, error) {
 		return order{}, err
 	}
 	return order{
-		id: t.id, kind: workflows.TrainName, input: input(t.doc), digest: digest, again: t.again,
+		id: t.id, kind: workflows.TrainName, input: input(t.doc), digest: digest, again: t.again, conflict: "choose another id with --run",
 		summary: fmt.Sprintf("%d iterations on %s, %d–%d attempts", run.Iterations, run.Data.Train, run.Attempts.Min, run.Attempts.Max),
 	}, nil
 }
