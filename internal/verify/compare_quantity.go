@@ -76,9 +76,12 @@ func (c *comparer) symbolicUnit(g, p amount) (result, bool) {
 }
 
 // commonUnit converts two amounts to one unit. A side without a unit, or with a mere label, is in the
-// other's unit. ok is false if both have units of different kinds.
+// other's unit. ok is false if both have units of different kinds, or one is in per cent.
 func commonUnit(g, p amount) (gv, pv *node, ok bool) {
 	gv, pv = scaled(g), scaled(p)
+	if g.percent && p.unit.dims != "" || p.percent && g.unit.dims != "" {
+		return nil, nil, false
+	}
 	if g.unit.dims == "" || p.unit.dims == "" {
 		return gv, pv, true
 	}

@@ -115,6 +115,9 @@ func sameName(a, b *node) bool {
 // anyValue compares the values that two statements may stand for.
 func (c *comparer) anyValue(gold, pred []*node) result {
 	best := result{different, "stated_value"}
+	if pred = c.coherent(pred); len(pred) == 0 {
+		return best
+	}
 	for _, g := range gold {
 		for _, p := range pred {
 			r := c.compare(g, p)
@@ -127,6 +130,26 @@ func (c *comparer) anyValue(gold, pred []*node) result {
 		}
 	}
 	return best
+}
+
+// coherent drops the values of a prediction whose exact and approximate form are more than a twentieth
+// apart: 5 ≈ 6 answers neither.
+func (c *comparer) coherent(values []*node) []*node {
+	if len(values) < 2 || !values[0].isScalar() || !values[1].isScalar() || values[0].hasSymbol() || values[1].hasSymbol() {
+		return values
+	}
+	e := &evaluator{ctx: &ball.Context{Prec: pointPrecisions[0], Fuel: c.fuel}, point: constantPoint}
+	x, errX := e.eval(values[0])
+	y, errY := e.eval(values[1])
+	c.fuel = e.ctx.Fuel
+	if errX != nil || errY != nil {
+		return values
+	}
+	d, scale := e.ctx.CAbs(e.ctx.CSub(e.complex(x), e.complex(y))), e.ctx.CAbs(e.complex(x))
+	if e.ctx.Sub(e.ctx.Mul(d, e.ctx.FromInt64(20)), scale).Sign() > 0 {
+		return nil
+	}
+	return values
 }
 
 // statedValue compares a gold answer that is no relation with a prediction that is: x = 5 answers 5, and

@@ -124,7 +124,7 @@ func parseChoice(tokens []token) *node {
 	default:
 		return nil
 	}
-	if letter == "" || len(rest) > 0 && rest[0].kind == tPunct && strings.Contains("+-*/^=<>_", rest[0].s) {
+	if letter == "" || namesAnotherChoice(rest) || len(rest) > 0 && rest[0].kind == tPunct && strings.Contains("+-*/^=<>_", rest[0].s) {
 		return nil
 	}
 	n := &node{kind: kChoice, name: letter}
@@ -136,6 +136,19 @@ func parseChoice(tokens []token) *node {
 		n.kids = []*node{text}
 	}
 	return n
+}
+
+// namesAnotherChoice reports whether the text after a choice's letter offers a second choice, as in "(A) (B)".
+func namesAnotherChoice(rest []token) bool {
+	for i, t := range rest {
+		if isChoiceToken(t) && (len(rest) == 1 || i+1 < len(rest) && rest[i+1].is(")")) {
+			return true
+		}
+		if t.kind == tText && strings.Contains(t.s, ")") {
+			return true
+		}
+	}
+	return false
 }
 
 func isChoiceToken(t token) bool {
