@@ -10,5 +10,6 @@ import (
 // newXLA opens go-xla with a configuration "PLUGIN[,OPTION…]". Its network installer stays off.
 func newXLA(config string) (compute.Backend, error) {
 	xla.EnableAutoInstall(false)
+	keepFreedMemory()
 	return xla.New(config)
 }

@@ -60,6 +60,9 @@ func NewImitator(_ context.Context, o ImitatorOptions) (update.Imitator, error) 
 
 // Step makes one optimiser step on the mean cross-entropy of the batch's masked-in tokens.
 func (m *imitator) Step(ctx context.Context, batch []update.Example, lr float64) (update.ImitationStats, error) {
+	if err := checkRates(lr); err != nil {
+		return update.ImitationStats{}, err
+	}
 	masks := make([][]bool, len(batch))
 	for i, e := range batch {
 		if err := checkTokens(m.model.Config, i, e.Tokens, e.Mask); err != nil {

@@ -17,8 +17,12 @@ import (
 	"multiattempt/internal/update"
 )
 
-// ErrRow: a row of experience, an episode or an example cannot be trained on or scored.
-var ErrRow = errors.New("unusable row")
+var (
+	// ErrRow: a row of experience, an episode or an example cannot be trained on or scored.
+	ErrRow = errors.New("unusable row")
+	// ErrRate: a learning rate is negative or not finite.
+	ErrRate = errors.New("unusable learning rate")
+)
 
 // TrainerOptions say what a learner starts from.
 type TrainerOptions struct {
@@ -149,7 +153,7 @@ func (t *trainer) ppo() objective {
 // Step makes one optimiser step of policy and critic. Importance weights multiply all of a token's policy loss
 // (surrogate, divergence, entropy), not its value loss.
 func (t *trainer) Step(ctx context.Context, rows []experience.Row, rates update.Rates) (update.StepStats, error) {
-	if err := t.check(rows); err != nil {
+	if err := errors.Join(checkRates(rates.Policy, rates.Critic), t.check(rows)); err != nil {
 		return update.StepStats{}, err
 	}
 	masks := make([][]bool, len(rows))

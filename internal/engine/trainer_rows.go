@@ -90,6 +90,16 @@ func lengths[R any](rows []R, tokens func(R) []int32) []int {
 	return n
 }
 
+// checkRates refuses learning rates that would spoil every weight.
+func checkRates(rates ...float64) error {
+	for _, r := range rates {
+		if !(r >= 0) || math.IsInf(r, 0) {
+			return fmt.Errorf("%w: %v; it must be a number of at least 0", ErrRate, r)
+		}
+	}
+	return nil
+}
+
 // refuseNotFinite returns update.ErrNotFinite when a number is NaN or infinite, naming all that are.
 func refuseNotFinite(numbers map[string]float64) error {
 	var bad []string

@@ -1,0 +1,69 @@
+package engine_test
+
+import (
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"multiattempt/internal/engine"
+	"multiattempt/internal/spec"
+	"multiattempt/internal/update"
+)
+
+// drawExamples makes dialogues to imitate out of random episodes.
+func drawExamples(n int, seed uint64) []update.Example {
+	var examples []update.Example
+	for _, e := range drawEpisodes(n, seed) {
+		examples = append(examples, update.Example{Tokens: e.Tokens, Mask: e.Mask})
+	}
+	return examples
+}
+
+func TestImitatorLearnsAndGoesOnWithTheSameBytes(t *testing.T) {
+	onEach(t, func(t *testing.T, b *engine.Backend) {
+		o := engine.ImitatorOptions{
+			Backend: b, Model: modelFolder(t, engine.Random(tinyLlama, 1)), Optimizer: spec.DefaultFinetune().Optimizer, Microbatch: 4,
+		}
+		batch := drawExamples(6, 1)
+		run := func(o engine.ImitatorOptions, steps int) (losses []float64, policy, state string, files map[string][]byte) {
+			imitator, err := engine.NewImitator(t.Context(), o)
+			require.NoError(t, err)
+			defer imitator.Close() //nolint:errcheck // memory only
+			for range steps {
+				stats, err := imitator.Step(t.Context(), batch, 3e-3)
+				require.NoError(t, err)
+				losses = append(losses, stats.Loss)
+			}
+			policy, state, files = saved(t, imitator)
+			return losses, policy, state, files
+		}
+		losses, _, _, want := run(o, 6)
+		require.InDelta(t, math.Log(float64(tinyLlama.VocabSize)), losses[0], 0.5, "a random model knows nothing")
+		require.Less(t, losses[5], losses[0]-0.2)
+
+		_, policy, state, _ := run(o, 3)
+		o.Model, o.State = policy, state
+		rest, _, _, got := run(o, 3)
+		require.Equal(t, losses[3:], rest)
+		require.Equal(t, want, got)
+	})
+}
+
+func TestImitatorRefuses(t *testing.T) {
+	b := open(t, engine.PureGo)
+	imitator, err := engine.NewImitator(t.Context(), engine.ImitatorOptions{
+		Backend: b, Model: modelFolder(t, engine.Random(tinyLlama, 1)), Optimizer: spec.DefaultFinetune().Optimizer, Microbatch: 4,
+	})
+	require.NoError(t, err)
+	defer imitator.Close() //nolint:errcheck // memory only
+	_, _, before := saved(t, imitator)
+	_, err = imitator.Step(t.Context(), []update.Example{{Tokens: []int32{1, 99}, Mask: []bool{false, true}}}, 1e-3)
+	require.ErrorIs(t, err, engine.ErrRow)
+	_, err = imitator.Step(t.Context(), []update.Example{{Tokens: []int32{1, 2}, Mask: []bool{false, false}}}, 1e-3)
+	require.ErrorIs(t, err, engine.ErrRow)
+	_, err = imitator.Step(t.Context(), drawExamples(2, 1), math.Inf(1))
+	require.ErrorIs(t, err, engine.ErrRate)
+	_, _, after := saved(t, imitator)
+	require.Equal(t, before, after)
+}
