@@ -4,10 +4,16 @@ import "strings"
 
 // Compare decides whether an extracted answer equals the gold answer.
 // It never panics and its work is bounded for every input.
-func Compare(gold, answer string, o Options) Verdict {
+func Compare(gold, answer string, o Options) (v Verdict) {
 	answer = strings.TrimSpace(answer)
+	defer func() {
+		// A mistake of this package must not end a run: the pair is reported as undecided.
+		if recover() != nil {
+			v = Verdict{Status: StatusBounded, Extracted: answer, HasAnswer: answer != "", Rule: "internal"}
+		}
+	}()
 	if o.Mode == ModePaper {
-		v := comparePaper(gold, answer)
+		v = comparePaper(gold, answer)
 		v.Extracted, v.HasAnswer = answer, answer != ""
 		return v
 	}
@@ -15,7 +21,7 @@ func Compare(gold, answer string, o Options) Verdict {
 		return Verdict{Status: StatusNoAnswer, Rule: "empty_box"}
 	}
 	g, p := parse(gold), parse(answer)
-	v := Verdict{
+	v = Verdict{
 		Extracted: answer, HasAnswer: true, Opaque: g.opaque() || p.opaque(), GoldType: g.typ, PredType: p.typ,
 	}
 	r := compareAnswers(gold, answer, g, p)

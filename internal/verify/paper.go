@@ -10,10 +10,7 @@ import (
 // gradePaper grades a response as the paper's evaluation does, from its extraction on. The text after the
 // last "boxed" counts, closed or not; without a box, an answer phrase, or else the last number.
 func gradePaper(gold, response string) Verdict {
-	raw := paperExtract(tail(response, maxResponseBytes))
-	v := comparePaper(gold, raw)
-	v.Extracted, v.HasAnswer = raw, raw != ""
-	return v
+	return Compare(gold, paperExtract(tail(response, maxResponseBytes)), Options{Mode: ModePaper})
 }
 
 // comparePaper compares an extracted answer with the gold answer by the paper's rules.

@@ -11,6 +11,7 @@ var rules = map[string]string{
 	"empty_box":              "the last box is empty",
 	"unclosed_box":           "a box was opened and never closed: the answer was cut off",
 	"answer_limit":           "an answer is longer, deeper or larger than the limits on parsing",
+	"internal":               "the grader failed on this pair: a mistake of its own, please report it",
 	"work_limit":             "the comparison reached its work limit before it was decided",
 	"tokens":                 "the normalised tokens were compared: they are equal, or an answer could not be parsed",
 	"identical":              "both sides are the same expression up to the order of sums and products",
