@@ -27,24 +27,27 @@ type display interface {
 
 // newDisplay draws a bar where w is a terminal, and otherwise writes a line now and then.
 func newDisplay(w io.Writer, st stage, clock func() time.Time) display {
-	p := pace{clock: clock, later: st.later}
+	p := pace{clock: clock, stage: st}
 	if f, ok := w.(*os.File); ok && cwriter.IsTerminal(int(f.Fd())) {
-		return newBar(f, st.title, p)
+		return newBar(f, p)
 	}
-	return &lines{w: w, title: st.title, pace: p}
+	return &lines{w: w, pace: p}
 }
 
 // stage is one workflow of those that a command follows one after the other.
 type stage struct {
 	title string
 	later float64 // time that the stages after this one take, as a multiple of this one's
+	// expected is the time that this and all later stages take by experience; it stands in for an estimate where this
+	// stage's speed says nothing of the later ones.
+	expected time.Duration
 }
 
 // pace estimates the time left, that of later stages included, from the speed since the first position seen: what came
 // before, compilation above all, says nothing about what comes.
 type pace struct {
 	clock func() time.Time
-	later float64
+	stage stage
 	seen  bool
 	from  position
 	since time.Time
@@ -55,12 +58,16 @@ func (c *pace) left(p position) (time.Duration, bool) {
 	if !c.seen {
 		c.seen, c.from, c.since = true, p, c.clock()
 	}
+	if c.stage.expected > 0 {
+		left := c.stage.expected - c.clock().Sub(c.since)
+		return left, left > 0
+	}
 	done := p.done - c.from.done
 	if done <= 0 || p.total <= p.done || p.over {
 		return 0, false
 	}
 	each := c.clock().Sub(c.since) / time.Duration(done)
-	return each*time.Duration(p.total-p.done) + time.Duration(c.later*float64(each)*float64(p.total)), true
+	return each*time.Duration(p.total-p.done) + time.Duration(c.stage.later*float64(each)*float64(p.total)), true
 }
 
 // inWords rounds a duration as one would say it.
@@ -77,11 +84,10 @@ func inWords(d time.Duration) string {
 
 // lines writes one line whenever the phase changes, at most one in lineEvery otherwise, and the last one always.
 type lines struct {
-	w     io.Writer
-	title string
-	pace  pace
-	last  position
-	at    time.Time
+	w    io.Writer
+	pace pace
+	last position
+	at   time.Time
 }
 
 const lineEvery = 5 * time.Second
@@ -93,7 +99,7 @@ func (l *lines) show(p position) {
 		return
 	}
 	l.last, l.at = p, now
-	text := fmt.Sprintf("%s  %s  %d/%d", l.title, p.phase, p.done, p.total)
+	text := fmt.Sprintf("%s  %s  %d/%d", l.pace.stage.title, p.phase, p.done, p.total)
 	if p.detail != "" {
 		text += "  " + p.detail
 	}
@@ -113,11 +119,11 @@ type bar struct {
 	text     chan string // the newest detail, replaced as needed
 }
 
-func newBar(w io.Writer, title string, p pace) *bar {
+func newBar(w io.Writer, p pace) *bar {
 	b := &bar{progress: mpb.New(mpb.WithOutput(w), mpb.WithWidth(30)), pace: p, text: make(chan string, 1)}
 	detail := ""
 	b.bar = b.progress.AddBar(0,
-		mpb.PrependDecorators(decor.Name(title+" "), decor.CountersNoUnit("%d/%d", decor.WCSyncSpace)),
+		mpb.PrependDecorators(decor.Name(p.stage.title+" "), decor.CountersNoUnit("%d/%d", decor.WCSyncSpace)),
 		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
 			select {
 			case detail = <-b.text:

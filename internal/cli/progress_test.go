@@ -36,3 +36,18 @@ func TestInWords(t *testing.T) {
 	require.Equal(t, "9m05s", inWords(9*time.Minute+5*time.Second))
 	require.Equal(t, "2h07m", inWords(2*time.Hour+7*time.Minute))
 }
+
+func TestExperienceStandsInForAnEstimate(t *testing.T) {
+	now := time.Unix(0, 0)
+	p := pace{clock: func() time.Time { return now }, stage: stage{expected: time.Minute}}
+	left, known := p.left(position{total: 7})
+	require.True(t, known)
+	require.Equal(t, time.Minute, left)
+	now = now.Add(20 * time.Second)
+	left, known = p.left(position{done: 6, total: 7})
+	require.True(t, known)
+	require.Equal(t, 40*time.Second, left)
+	now = now.Add(time.Hour)
+	_, known = p.left(position{done: 6, total: 7})
+	require.False(t, known, "an estimate that has run out says nothing")
+}

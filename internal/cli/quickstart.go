@@ -67,11 +67,11 @@ Interrupted, it goes on when the same command is given again. --fresh removes al
 
 func (q *quickstart) run(cmd *cobra.Command) error {
 	q.began = time.Now()
-	arms, err := q.plan()
-	if err != nil {
+	if err := q.announce(); err != nil {
 		return err
 	}
-	if err := q.announce(); err != nil {
+	arms, err := q.plan()
+	if err != nil {
 		return err
 	}
 	if q.fresh {
@@ -101,6 +101,15 @@ func (q *quickstart) run(cmd *cobra.Command) error {
 // Minutes that the quickstart takes on two cores, by backend, as docs/LOG.md has them.
 var quickstartMinutes = map[string]int{engine.XLA: 10, engine.PureGo: 70}
 
+// minutes is how long the quickstart takes by experience; 0 when there is none.
+func (q *quickstart) minutes() int {
+	m := quickstartMinutes[q.backend]
+	if q.small && m > 0 {
+		m = max(1, m/4)
+	}
+	return m
+}
+
 // announce says which backend will compute and how long it will take.
 func (q *quickstart) announce() error {
 	b, err := engine.Open(q.cfg.Backend.Choice)
@@ -109,18 +118,14 @@ func (q *quickstart) announce() error {
 	}
 	defer b.Close()
 	q.backend = b.Name()
-	minutes, known := quickstartMinutes[q.backend]
-	if q.small {
-		minutes = max(1, minutes/4)
-	}
 	q.notef("Backend: %s\n", b.Describe())
-	if known {
-		q.notef("This takes about %d minutes on two cores.\n", minutes)
+	if m := q.minutes(); m > 0 {
+		q.notef("This takes about %d minutes on two cores.\n", m)
 	}
 	if q.backend == engine.PureGo {
 		q.notef("%s\n", b.Note())
 		if !q.small {
-			q.notef("--small takes about %d minutes, with wider intervals.\n", minutes/4)
+			q.notef("--small takes about %d minutes, with wider intervals.\n", q.minutes()/4)
 		}
 	}
 	return nil
@@ -166,7 +171,7 @@ func (q *quickstart) plan() ([]arm, error) {
 		arm, preset string
 		stage       stage
 	}{
-		{baseArm, name, stage{title: "[1/3] base  ", later: baseLater}},
+		{baseArm, name, stage{title: "[1/3] base  ", expected: time.Duration(q.minutes()) * time.Minute}},
 		{"multi", name, stage{title: "[2/3] multi ", later: multiLater}},
 		{"single", name + "-single", stage{title: "[3/3] single"}},
 	} {
@@ -185,11 +190,8 @@ func (q *quickstart) plan() ([]arm, error) {
 	return arms, nil
 }
 
-// The cost of what follows scoring the base and training "multi", as multiples of theirs; measured, see docs/LOG.md.
-const (
-	baseLater  = 40
-	multiLater = 0.5
-)
+// multiLater is the time that training "single" takes, as a multiple of that of "multi"; measured, see docs/LOG.md.
+const multiLater = 0.5
 
 // scored is an arm that is done.
 type scored struct {
