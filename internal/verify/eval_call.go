@@ -236,7 +236,7 @@ func (e *evaluator) elementary(name string, x value) (value, error) {
 	z := e.complex(x)
 	switch name {
 	case "ln":
-		if x.rat != nil && isUnit1(x.rat) && x.rat.Sign() > 0 {
+		if x.rat != nil && isPlusMinusOne(x.rat) && x.rat.Sign() > 0 {
 			return exactInt(0), nil
 		}
 		if z.ContainsZero() {
@@ -312,7 +312,7 @@ func (e *evaluator) inverse(name string, v value, x ball.Real) (value, error) {
 		}
 		y = c.Log(c.Add(x, c.Sqrt(c.Sub(c.Mul(x, x), one))))
 	case "arctanh":
-		if outside(x) || v.rat != nil && isUnit1(v.rat) {
+		if outside(x) || v.rat != nil && isPlusMinusOne(v.rat) {
 			return value{}, errUndefined
 		}
 		y = c.Div(c.Log(c.Div(c.Add(one, x), c.Sub(one, x))), c.FromInt64(2))

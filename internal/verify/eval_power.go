@@ -47,6 +47,7 @@ func (e *evaluator) rationalPower(b value, w *big.Rat) (value, error) {
 		return e.integerPower(b, w.Num())
 	}
 	if b.rat != nil {
+		e.ctx.Fuel -= 1 + ratBits(b.rat)/128
 		if r := exactRootOf(b.rat, w.Denom()); r != nil {
 			return e.integerPower(exact(r), w.Num())
 		}
@@ -87,8 +88,7 @@ func (e *evaluator) integerPower(b value, n *big.Int) (value, error) {
 		}
 		return exactInt(0), nil
 	}
-	if b.rat != nil && (isUnit1(b.rat) || n.IsInt64() && abs64(n.Int64()) <= maxRatBits &&
-		int64(ratBits(b.rat))*abs64(n.Int64()) <= 2*maxRatBits) {
+	if b.rat != nil && (isPlusMinusOne(b.rat) || n.BitLen() < 32 && int64(ratBits(b.rat))*new(big.Int).Abs(n).Int64() <= 2*maxRatBits) {
 		return e.small(exactPower(b.rat, n))
 	}
 	if n.BitLen() > 62 {
@@ -101,13 +101,12 @@ func (e *evaluator) integerPower(b value, n *big.Int) (value, error) {
 	return e.settle(z)
 }
 
-func isUnit1(r *big.Rat) bool { return r.IsInt() && r.Num().IsInt64() && abs64(r.Num().Int64()) == 1 }
-
-func abs64(n int64) int64 { return max(n, -n) }
+// isPlusMinusOne reports whether r is 1 or -1.
+func isPlusMinusOne(r *big.Rat) bool { return r.IsInt() && r.Num().CmpAbs(big.NewInt(1)) == 0 }
 
 // exactPower computes r^n for a small n, or for r = ±1.
 func exactPower(r *big.Rat, n *big.Int) *big.Rat {
-	if isUnit1(r) {
+	if isPlusMinusOne(r) {
 		if r.Sign() < 0 && n.Bit(0) == 1 {
 			return big.NewRat(-1, 1)
 		}
@@ -138,6 +137,9 @@ func exactRootOf(r *big.Rat, q *big.Int) *big.Rat {
 	return root
 }
 
+// maxRootBits is the largest integer whose exact third or higher root is looked for.
+const maxRootBits = 512
+
 // integerRoot returns the exact q-th root of n >= 0, nil if there is none.
 func integerRoot(n *big.Int, q uint) *big.Int {
 	if n.Sign() == 0 || n.IsInt64() && n.Int64() == 1 {
@@ -150,7 +152,7 @@ func integerRoot(n *big.Int, q uint) *big.Int {
 		}
 		return nil
 	}
-	if uint(n.BitLen()) <= q {
+	if uint(n.BitLen()) <= q || n.BitLen() > maxRootBits {
 		return nil
 	}
 	// Bisection on the bits of the root.
