@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/gomlx/compute"
@@ -53,4 +54,16 @@ func ForwardLogits(t *testing.T, b *Backend, m *Model, tokens []int32) [][]float
 		rows[i] = flat[i*m.Config.VocabSize:][:m.Config.VocabSize]
 	}
 	return rows
+}
+
+// Compiled says whether a program whose key contains the text has been compiled.
+func Compiled(b *Backend, text string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for key := range b.programs {
+		if strings.Contains(key, text) {
+			return true
+		}
+	}
+	return false
 }
