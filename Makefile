@@ -78,11 +78,13 @@ check: $(GOLANGCI) $(WORKFLOWCHECK)
 	cd standalone && ../$(GOLANGCI) run --config ../.golangci.yml
 	$(WORKFLOWCHECK) -config workflowcheck.config.yaml ./workflows/...
 
-# Also what takes long: real weights, and the quickstart's figures on three seeds.
+# Also what takes long: two iterations on real weights and real problems. DATA names a folder with gsm8k.jsonl.
 .PHONY: test-full
 test-full: test build smollm2
-	go test -tags full -timeout 60m ./...
-	cd standalone && go test -tags full -timeout 120m ./...
+	@[ -n "$(DATA)" ] || { echo "make test-full DATA=DIR, where DIR holds gsm8k.jsonl"; exit 2; }
+	rm -rf out/test-full
+	bin/multiattempt train --preset gsm8k-smollm2 --data-dir '$(DATA)' --state-dir out/test-full \
+		--temporal-port 0 --ui-port 0 --s3-port 0
 
 # Rewrites the expected outputs that tests compare with; review the difference.
 .PHONY: golden
