@@ -317,15 +317,18 @@ func (e *evaluator) difference(g, p value) (out pointOutcome, again bool) {
 	return pointLimit, true
 }
 
-// needsIntegers reports whether an expression makes sense for whole numbers only: factorials, binomials,
-// floors, remainders, and powers of negative numbers with a variable exponent.
+// needsIntegers reports whether an expression is about whole numbers: factorials, binomials, remainders,
+// powers of negative numbers with a variable exponent, and floors of fractions and functions. The floor of
+// a polynomial with whole coefficients says nothing about whole numbers, so its variables are real.
 func needsIntegers(n *node, fuel *int) bool {
 	return n.has(func(m *node) bool {
 		switch m.kind {
 		case kCall:
 			switch m.name {
-			case "factorial", "factorial2", "binom", "floor", "ceil", "gcd", "lcm", "mod":
+			case "factorial", "factorial2", "binom", "gcd", "lcm", "mod":
 				return m.hasSymbol()
+			case "floor", "ceil":
+				return m.hasSymbol() && m.kids[0].has(mayBeFractional)
 			}
 		case kPow:
 			if m.kids[1].hasSymbol() && !m.kids[0].hasSymbol() {
@@ -335,4 +338,17 @@ func needsIntegers(n *node, fuel *int) bool {
 		}
 		return false
 	})
+}
+
+// mayBeFractional reports whether a node can turn whole numbers into others.
+func mayBeFractional(n *node) bool {
+	switch n.kind {
+	case kNum:
+		return !n.rat.IsInt()
+	case kSym, kAdd, kMul, kNeg:
+		return false
+	case kPow:
+		return n.kids[1].kind != kNum
+	}
+	return true
 }
