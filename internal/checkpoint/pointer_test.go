@@ -155,6 +155,16 @@ func TestPruneKeepsWhatLatestPointsAt(t *testing.T) {
 	require.Equal(t, []int{2, 6, 7}, steps(t, s))
 }
 
+func TestPruneKeepsTheNewestWithoutAnyPointer(t *testing.T) {
+	s := blob.NewMemory()
+	save(t, s, 1, "a")
+	save(t, s, 2, "b")
+	deleted, err := checkpoint.Prune(t.Context(), s, "r", 0)
+	require.NoError(t, err)
+	require.Equal(t, []int{1}, deleted)
+	require.Equal(t, []int{2}, steps(t, s))
+}
+
 func TestPruneLeavesOtherRunsAlone(t *testing.T) {
 	s := blob.NewMemory()
 	six(t, s)
