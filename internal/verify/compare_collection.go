@@ -1,5 +1,7 @@
 package verify
 
+import "strings"
+
 func isPlusMinus(n *node) bool { return n.kind == kPM }
 
 // isCollection reports whether n holds several answers: a list, a set, or an expression with ±.
@@ -159,12 +161,27 @@ func (c *comparer) assignments(gold, pred *node) (result, bool) {
 		return c.inOrder(g, pred.kids, "assignments"), true
 	case g != nil && pred.kind == kList:
 		return c.inOrder(g, pred.kids, "assignments"), true
+	case g != nil && pred.kind == kSet && !oneIndexedName(gold):
+		return result{different, "assignments"}, true // a set does not say which value is whose
 	case p != nil && gold.kind == kTuple:
 		return c.inOrder(gold.kids, p, "assignments"), true
 	case p != nil:
 		return c.inAnyOrder(items(gold), p, "assignments"), true
 	}
 	return result{}, false
+}
+
+// oneIndexedName reports whether the names of a list of assignments differ in their index only: x_1 and x_2.
+func oneIndexedName(list *node) bool {
+	base := ""
+	for _, k := range list.kids {
+		name, _, _ := strings.Cut(k.kids[0].name, "_")
+		if k.kids[0].kind != kSym || base != "" && name != base {
+			return false
+		}
+		base = name
+	}
+	return true
 }
 
 // assigned returns the values of a list of assignments to different names, nil if n is none.

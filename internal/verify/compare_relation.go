@@ -107,7 +107,9 @@ func sameName(a, b *node) bool {
 	if sortedString(a) == sortedString(b) {
 		return true
 	}
-	isFunction := func(n *node) bool { return n.kind == kCall && !knownFunctions[n.name] }
+	isFunction := func(n *node) bool {
+		return n.kind == kCall && !knownFunctions[n.name] && len(n.name) == 1 && n.kids[0].kind == kSym
+	}
 	isY := func(n *node) bool { return n.kind == kSym && n.name == "y" }
 	return isFunction(a) && isY(b) || isY(a) && isFunction(b)
 }

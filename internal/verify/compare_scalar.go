@@ -35,7 +35,7 @@ var pointPrecisions = [...]uint{128, 320}
 
 const (
 	// wantPoints is how many points must agree before two expressions in variables are called equal.
-	wantPoints = 5
+	wantPoints = 8
 	// minPoints is how many suffice if the gold answer is defined at no more.
 	minPoints = 2
 	// maxPoints is how many points are tried.
@@ -174,7 +174,21 @@ func (c *comparer) byIntervals(gold, pred *node, symbols bool) result {
 	if !symbols {
 		return c.atPoint(gold, pred, constantPoint, precisions[:]).result("interval")
 	}
-	integer := needsIntegers(gold, &c.fuel) || needsIntegers(pred, &c.fuel)
+	if needsIntegers(gold, &c.fuel) || needsIntegers(pred, &c.fuel) {
+		return c.atPoints(gold, pred, true)
+	}
+	r := c.atPoints(gold, pred, false)
+	if r.outcome == same && (gold.has(isStep) || pred.has(isStep)) {
+		return c.atPoints(gold, pred, true) // ⌈x⌉ and ⌊x⌋+1 differ at whole numbers only
+	}
+	return r
+}
+
+// isStep reports whether a node is a floor or a ceiling.
+func isStep(n *node) bool { return n.kind == kCall && (n.name == "floor" || n.name == "ceil") }
+
+// atPoints compares two expressions at several points, of whole or of real coordinates.
+func (c *comparer) atPoints(gold, pred *node, integer bool) result {
 	agreed, undefined, limited := 0, 0, false
 	for index := 0; index < maxPoints && agreed < wantPoints; index++ {
 		switch c.atPoint(gold, pred, point{index: index, integer: integer}, pointPrecisions[:]) {

@@ -12,7 +12,7 @@ import (
 // verdicts repeat; a policy cannot know it from the text of an answer alone.
 type point struct {
 	index   int  // which of the points that are tried
-	integer bool // coordinates are positive integers
+	integer bool // coordinates are whole numbers
 }
 
 // constantPoint is the point at which expressions without variables are evaluated.
@@ -35,15 +35,19 @@ func (p point) hash(name string) uint64 {
 }
 
 // coordinate is a variable's value. The points go through ranges in turn, so that expressions defined on a
-// part of the line are met there: (0,1), (1,5), negative numbers, tens, and hundreds.
+// part of the line are met there: (0,1), (1,5), negative numbers, tens, hundreds, and up to a million.
 func (p point) coordinate(name string) *big.Rat {
 	x := p.hash(name)
 	if p.integer {
 		spans := [...]uint64{9, 14, 6, 30}
-		return big.NewRat(int64(1+x%spans[p.index%len(spans)]), 1)
+		n := int64(1 + x%spans[p.index%len(spans)])
+		if p.index%len(spans) == 2 { // where whole numbers may be negative
+			n = -n
+		}
+		return big.NewRat(n, 1)
 	}
 	unit := big.NewRat(int64(x>>40)|1, 1<<24) // in (0, 1)
-	switch max(p.index, 0) % 6 {
+	switch max(p.index, 0) % 8 {
 	case 1:
 		return unit.Add(unit.Mul(unit, big.NewRat(4, 1)), big.NewRat(1, 1))
 	case 2:
@@ -58,6 +62,10 @@ func (p point) coordinate(name string) *big.Rat {
 		return unit.Add(unit.Mul(unit, big.NewRat(90, 1)), big.NewRat(10, 1))
 	case 5:
 		return unit.Add(unit.Mul(unit, big.NewRat(900, 1)), big.NewRat(100, 1))
+	case 6:
+		return unit.Sub(unit.Mul(unit, big.NewRat(-90, 1)), big.NewRat(10, 1))
+	case 7:
+		return unit.Mul(unit, big.NewRat(1_000_000, 1))
 	}
 	return unit
 }
