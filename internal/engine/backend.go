@@ -73,7 +73,7 @@ func Open(choice string) (*Backend, error) {
 	case XLA:
 		return openXLA()
 	case XLACUDA:
-		b, err := newXLA("cuda")
+		b, err := newXLA("cuda,tf32=false") // sampler and trainer must agree to float32's precision
 		if err != nil {
 			return nil, fmt.Errorf("%w: xla:cuda: %w (install go-xla's CUDA plugin and NVIDIA's driver)", ErrBackend, err)
 		}

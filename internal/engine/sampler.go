@@ -16,8 +16,8 @@ var ErrSampling = errors.New("cannot sample")
 
 // SamplerOptions size a sampler. The zero value is a good choice.
 type SamplerOptions struct {
-	// Slots is the number of rows decoded together; further rows take the places of those that end. 0 chooses: at most
-	// 256, and a key-value cache of at most 4 GiB.
+	// Slots is the number of rows decoded together, rounded up to a power of two; further rows take the places of those
+	// that end. 0 chooses: at most 256, and a key-value cache of at most 4 GiB.
 	Slots int
 }
 
@@ -58,13 +58,16 @@ const (
 	maxCacheBytes = 4 << 30
 )
 
-// slots is the number of rows to decode together when there are n.
+// slots is the number of rows to decode together when there are n: a power of two, so that few programs are compiled.
 func (s *Sampler) slots(n, maxLength int) int {
-	limit := s.options.Slots
-	if limit == 0 {
-		limit = min(maxSlots, max(1, maxCacheBytes/s.model.cacheBytes(1, cacheSize(maxLength))))
+	if s.options.Slots > 0 {
+		return batchSize(min(n, s.options.Slots))
 	}
-	return batchSize(min(n, limit))
+	size := batchSize(min(n, maxSlots))
+	for size > 1 && s.model.cacheBytes(size, cacheSize(maxLength)) > maxCacheBytes {
+		size /= 2
+	}
+	return size
 }
 
 // Sample drives every row to its end, as policy.Sampler says. Rows are served in order: the first ones start at once,

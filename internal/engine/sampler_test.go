@@ -427,6 +427,30 @@ func TestDivergedWeights(t *testing.T) {
 	require.ErrorContains(t, err, "diverged")
 }
 
+// TestLongPrompts feeds forced tokens in chunks of all sizes.
+func TestLongPrompts(t *testing.T) {
+	b := backends(t)[engine.PureGo]
+	model := loud(tinyLlama)
+	s, err := engine.NewSampler(b, model, fewSlots)
+	require.NoError(t, err)
+	defer s.Close()
+	var mine []*talk
+	var rows []policy.Row
+	for id := range 6 {
+		row := newTalk(id, tinyLlama.VocabSize)
+		for len(row.force[0]) < 90+5*id {
+			row.force[0] = append(row.force[0], int32(len(row.force[0])%tinyLlama.VocabSize))
+		}
+		row.force = row.force[:1]
+		mine, rows = append(mine, row), append(rows, row)
+	}
+	require.NoError(t, s.Sample(context.Background(), rows, sampling, nil))
+	require.True(t, engine.Compiled(b, "B4 C128 S0"))
+	for _, row := range mine {
+		checkTalk(t, b, model, row)
+	}
+}
+
 // TestBatchShrinks: once few rows of a large batch are left, they go on in a smaller one, and still match the whole-row
 // forward pass.
 func TestBatchShrinks(t *testing.T) {
