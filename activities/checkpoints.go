@@ -61,6 +61,8 @@ func (d *Data) standing(ctx context.Context, run, settings string) (CheckpointRe
 
 // MarkBest makes a checkpoint the run's best, decided after its evaluation.
 func (d *Data) MarkBest(ctx context.Context, in MarkBestInput) error {
+	_, stop := beat(ctx)
+	defer stop()
 	_, err := checkpoint.Advance(ctx, d.store, checkpoint.Best, checkpoint.Target{Checkpoint: in.Checkpoint, Score: in.Score})
 	return failure(err)
 }

@@ -146,6 +146,8 @@ func missingIsBad(err error) error {
 
 // SampleBatch draws an iteration's problems, each with its number of attempts: a function of seed and step.
 func (d *Data) SampleBatch(ctx context.Context, in SampleBatchInput) (SampleBatchOutput, error) {
+	_, stop := beat(ctx)
+	defer stop()
 	out, err := d.sampleBatch(ctx, in)
 	return out, failure(err)
 }
@@ -177,6 +179,8 @@ type Experience struct {
 
 // Reward turns the outcomes of an iteration's episodes into rewards.
 func (d *Data) Reward(ctx context.Context, in RewardInput) (RewardOutput, error) {
+	_, stop := beat(ctx)
+	defer stop()
 	out, err := d.reward(ctx, in)
 	return out, failure(err)
 }

@@ -62,6 +62,8 @@ func setName(name string) string {
 
 // Score counts the episodes of one set.
 func (d *Data) Score(ctx context.Context, in ScoreInput) (ScoreOutput, error) {
+	_, stop := beat(ctx)
+	defer stop()
 	out, err := d.score(ctx, in)
 	return out, failure(err)
 }
@@ -93,6 +95,8 @@ func (d *Data) score(ctx context.Context, in ScoreInput) (ScoreOutput, error) {
 
 // ScoreTable stores the evaluation's artefact, an evaluate.Result.
 func (d *Data) ScoreTable(ctx context.Context, in ScoreTableInput) (ScoreTableOutput, error) {
+	_, stop := beat(ctx)
+	defer stop()
 	out, err := d.scoreTable(ctx, in)
 	return out, failure(err)
 }

@@ -35,8 +35,8 @@ func storeFolder(ctx context.Context, s blob.Store, f blob.Folder) (Policy, erro
 	return Policy{Folder: ref, Digest: policyDigest(f)}, nil
 }
 
-// uploadModel stores a model folder content-addressed.
-func uploadModel(ctx context.Context, s blob.Store, files fs.FS) (Policy, error) {
+// UploadModel stores a model folder content-addressed.
+func UploadModel(ctx context.Context, s blob.Store, files fs.FS) (Policy, error) {
 	ref, err := blob.Upload(ctx, s, files)
 	if err != nil {
 		return Policy{}, err

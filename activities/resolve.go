@@ -38,7 +38,7 @@ func (d *Data) storeModel(ctx context.Context, source string) (Policy, error) {
 		if err != nil {
 			return Policy{}, fmt.Errorf("%w: %w", ErrModel, err)
 		}
-		return uploadModel(ctx, d.store, files)
+		return UploadModel(ctx, d.store, files)
 	}
 	dir := source
 	if !filepath.IsAbs(dir) && d.dataDir != "" {
@@ -47,7 +47,7 @@ func (d *Data) storeModel(ctx context.Context, source string) (Policy, error) {
 	if _, err := os.Stat(filepath.Join(dir, "config.json")); errors.Is(err, fs.ErrNotExist) {
 		return Policy{}, fmt.Errorf("%w: model.source = %q: no config.json in %s", ErrModel, source, dir)
 	}
-	return uploadModel(ctx, d.store, os.DirFS(dir))
+	return UploadModel(ctx, d.store, os.DirFS(dir))
 }
 
 // own stores a model's files content-addressed, so that the run does not lose what it starts from when another run's
@@ -195,5 +195,5 @@ func (d *Data) create(ctx context.Context, f spec.Finetune, alphabet string) (Po
 	if err := d.engine.Create(ctx, dir, f.Architecture, alphabet, f.Seed); err != nil {
 		return Policy{}, err
 	}
-	return uploadModel(ctx, d.store, os.DirFS(dir))
+	return UploadModel(ctx, d.store, os.DirFS(dir))
 }
