@@ -144,7 +144,7 @@ func (s *Score) add(e *rollout.Episode) {
 		if a.Opaque {
 			s.Opaque++
 		}
-		if a.PaperCorrect != (a.Outcome == rollout.Correct) {
+		if a.PaperCorrect != a.TypedCorrect {
 			s.PaperDisagrees++
 		}
 		if i > 0 {

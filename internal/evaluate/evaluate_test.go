@@ -25,7 +25,7 @@ func episode(index, k int, attempts ...rollout.Attempt) rollout.Episode {
 }
 
 func right(answer string) rollout.Attempt {
-	return rollout.Attempt{Outcome: rollout.Correct, Answer: answer, PaperCorrect: true}
+	return rollout.Attempt{Outcome: rollout.Correct, Answer: answer, TypedCorrect: true, PaperCorrect: true}
 }
 
 func wrong(answer string) rollout.Attempt {

@@ -203,7 +203,7 @@ type Optimizer struct {
 // Checkpoint says how often full state is kept, and how much of it.
 type Checkpoint struct {
 	Every int `json:"every"` // iterations; the last one always
-	Keep  int `json:"keep"`  // newest full checkpoints to keep; latest and best are always kept
+	Keep  int `json:"keep"`  // newest full checkpoints to keep, at least the last two; latest and best are always kept
 }
 
 // Evaluation says when and how the policy is scored.
