@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 )
 
@@ -32,13 +31,16 @@ func (w Weights) layer(layer int, name string) *Node { return w[layerName(layer,
 
 // Embed looks tokens up, [B, T] int32 → [B, T, D].
 func (c Config) Embed(w Weights, tokens *Node) *Node {
-	dims := tokens.Shape().Dimensions
-	table := w[embedName]
-	if c.VocabSize <= denseVocabulary {
-		oneHot := OneHot(tokens, c.VocabSize, dtypes.Float32)
+	return embed(w[embedName], tokens, c.VocabSize <= denseVocabulary)
+}
+
+// embed takes rows of table [V, D], by a matrix product with one-hot rows when dense, else by a gather.
+func embed(table, tokens *Node, dense bool) *Node {
+	if dense {
+		oneHot := OneHot(tokens, table.Shape().Dim(0), table.DType())
 		return DotGeneral(oneHot, []int{2}, nil, table, []int{0}, nil)
 	}
-	return Gather(table, Reshape(tokens, dims[0], dims[1], 1))
+	return Gather(table, InsertAxes(tokens, -1))
 }
 
 // denseVocabulary is the largest vocabulary for which the embedding is a matrix product with one-hot rows: its gradient

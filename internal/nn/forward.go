@@ -39,10 +39,13 @@ func (c Config) LogProbs(w Weights, hidden, targets *Node) (logProbs, entropy *N
 	if c.VocabSize <= wholeVocabulary {
 		return scoreLogits(c.Logits(w, hidden), targets)
 	}
-	dims := targets.Shape().Dimensions
-	total := targets.Shape().Size()
+	return c.logProbsInChunks(w, hidden, targets, max(chunkLogits/c.VocabSize, 1))
+}
+
+// logProbsInChunks is LogProbs with the logits of at most chunk positions at a time.
+func (c Config) logProbsInChunks(w Weights, hidden, targets *Node, chunk int) (logProbs, entropy *Node) {
+	dims, total := targets.Shape().Dimensions, targets.Shape().Size()
 	hidden, targets = Reshape(hidden, total, c.HiddenSize), Reshape(targets, total)
-	chunk := max(chunkLogits/c.VocabSize, 1)
 	var logProbParts, entropyParts []*Node
 	for at := 0; at < total; at += chunk {
 		part := AxisRange(at, min(at+chunk, total))
