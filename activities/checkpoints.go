@@ -13,7 +13,8 @@ import (
 )
 
 // saveCheckpoint stores the state below dir as a checkpoint, makes it the run's latest, and only then deletes those that
-// are not to be kept. It returns the policy as the checkpoint itself holds it.
+// are not to be kept. It returns the policy as the checkpoint itself holds it. The one before stays in any case: until the
+// workflow has this one on record, a learner that takes over starts from there.
 func saveCheckpoint(ctx context.Context, s blob.Store, meta checkpoint.Meta, keep int, dir string) (CheckpointRef, Policy, error) {
 	ref, err := checkpoint.Save(ctx, s, meta, dir)
 	if err != nil {
@@ -26,7 +27,7 @@ func saveCheckpoint(ctx context.Context, s blob.Store, meta checkpoint.Meta, kee
 	if _, err := checkpoint.Advance(ctx, s, checkpoint.Latest, checkpoint.Target{Checkpoint: ref}); err != nil {
 		return ref, policy, err
 	}
-	_, err = checkpoint.Prune(ctx, s, meta.Run, keep, meta.Step)
+	_, err = checkpoint.Prune(ctx, s, meta.Run, max(2, keep))
 	return ref, policy, err
 }
 
@@ -63,8 +64,10 @@ func (d *Data) standing(ctx context.Context, run, settings string) (CheckpointRe
 func (d *Data) MarkBest(ctx context.Context, in MarkBestInput) error {
 	_, stop := beat(ctx)
 	defer stop()
-	_, err := checkpoint.Advance(ctx, d.store, checkpoint.Best, checkpoint.Target{Checkpoint: in.Checkpoint, Score: in.Score})
-	return failure(err)
+	_, err := alive(ctx, func(*pulse) (checkpoint.Target, error) {
+		return checkpoint.Advance(ctx, d.store, checkpoint.Best, checkpoint.Target{Checkpoint: in.Checkpoint, Score: in.Score})
+	})
+	return err
 }
 
 // evaluationOf finds policy and settings of an evaluation of a run's checkpoint. The user's fields change the run's.

@@ -30,10 +30,7 @@ func NewData(store blob.Store, engine Engine, presets Presets, dataDir string) *
 // ResolveSpec turns a user's settings into a complete spec, makes sure that model, prompt and data can be used, and finds
 // out where the run stands: a run with checkpoints goes on from the newest, or is refused when its settings are others.
 func (d *Data) ResolveSpec(ctx context.Context, in ResolveSpecInput) (ResolveSpecOutput, error) {
-	pulse, stop := beat(ctx)
-	defer stop()
-	out, err := d.resolveSpec(ctx, in, pulse)
-	return out, failure(err)
+	return alive(ctx, func(p *pulse) (ResolveSpecOutput, error) { return d.resolveSpec(ctx, in, p) })
 }
 
 func (d *Data) resolveSpec(ctx context.Context, in ResolveSpecInput, pulse *pulse) (ResolveSpecOutput, error) {
@@ -59,10 +56,20 @@ func (d *Data) resolveSpec(ctx context.Context, in ResolveSpecInput, pulse *puls
 		return out, err
 	}
 	pulse.report(Progress{What: "data"})
-	if err := d.checkData(ctx, run); err != nil {
+	identity, err := d.checkData(ctx, run)
+	if err != nil {
 		return out, err
 	}
 	if out.Checkpoint, out.Restored, err = d.standing(ctx, in.Run, out.Digest); err != nil {
+		return out, err
+	}
+	if !out.Checkpoint.IsZero() {
+		if err := d.sameTraining(ctx, in.Run, identity.Train); err != nil {
+			return out, err
+		}
+	}
+	out.Warnings = identity.Warnings()
+	if out.Data, err = putJSON(ctx, d.store, runKey(in.Run), dataName, identity); err != nil {
 		return out, err
 	}
 	out.Spec, err = putJSON(ctx, d.store, runKey(in.Run), "spec", run)
@@ -104,21 +111,22 @@ func plan(run spec.Run) Plan {
 // shards is the number of shards of at most size items that hold n items.
 func shards(n, size int) int { return (n + size - 1) / size }
 
-// checkData opens every set that the run will need.
-func (d *Data) checkData(ctx context.Context, run spec.Run) error {
+// checkData opens every set that the run will need, and says what they hold.
+func (d *Data) checkData(ctx context.Context, run spec.Run) (dataset.Identity, error) {
 	train, err := d.train(ctx, run)
 	if err != nil {
-		return err
+		return dataset.Identity{}, err
 	}
 	if _, err := train.Present(run.Seed, 0, run.Data.ProblemsPerStep, run.Attempts); err != nil {
-		return err
+		return dataset.Identity{}, err
 	}
-	for _, name := range run.Evaluation.Sets {
-		if _, err := d.test(ctx, run, name); err != nil {
-			return err
+	evaluation := make([]*dataset.Set, len(run.Evaluation.Sets))
+	for i, name := range run.Evaluation.Sets {
+		if evaluation[i], err = d.test(ctx, run, name); err != nil {
+			return dataset.Identity{}, err
 		}
 	}
-	return nil
+	return dataset.Identify(train, evaluation), nil
 }
 
 func (d *Data) train(ctx context.Context, run spec.Run) (*dataset.Set, error) {
@@ -148,8 +156,7 @@ func missingIsBad(err error) error {
 func (d *Data) SampleBatch(ctx context.Context, in SampleBatchInput) (SampleBatchOutput, error) {
 	_, stop := beat(ctx)
 	defer stop()
-	out, err := d.sampleBatch(ctx, in)
-	return out, failure(err)
+	return alive(ctx, func(*pulse) (SampleBatchOutput, error) { return d.sampleBatch(ctx, in) })
 }
 
 func (d *Data) sampleBatch(ctx context.Context, in SampleBatchInput) (SampleBatchOutput, error) {
@@ -160,6 +167,15 @@ func (d *Data) sampleBatch(ctx context.Context, in SampleBatchInput) (SampleBatc
 	set, err := d.train(ctx, run)
 	if err != nil {
 		return SampleBatchOutput{}, err
+	}
+	if !in.Data.IsZero() {
+		recorded, err := loadJSON[dataset.Identity](ctx, d.store, in.Data)
+		if err != nil {
+			return SampleBatchOutput{}, err
+		}
+		if err := recorded.Train.Check(set); err != nil {
+			return SampleBatchOutput{}, err
+		}
 	}
 	shown, err := set.Present(run.Seed, in.Step, run.Data.ProblemsPerStep, run.Attempts)
 	if err != nil {
@@ -181,8 +197,7 @@ type Experience struct {
 func (d *Data) Reward(ctx context.Context, in RewardInput) (RewardOutput, error) {
 	_, stop := beat(ctx)
 	defer stop()
-	out, err := d.reward(ctx, in)
-	return out, failure(err)
+	return alive(ctx, func(*pulse) (RewardOutput, error) { return d.reward(ctx, in) })
 }
 
 func (d *Data) reward(ctx context.Context, in RewardInput) (RewardOutput, error) {

@@ -32,6 +32,7 @@ const (
 	FailureInvalidModel   = "InvalidModel"
 	FailureBadData        = "BadData"
 	FailureCorrupt        = "CorruptArtefact"
+	FailureMissing        = "MissingArtefact"
 	FailureNotFinite      = "NotFinite"
 	FailureReplayMismatch = "ReplayMismatch"
 	FailureRunExists      = "RunExists"
@@ -53,6 +54,7 @@ var permanent = []struct {
 	{chat.ErrTokenizer, FailureInvalidModel},
 	{dataset.ErrData, FailureBadData},
 	{blob.ErrCorrupt, FailureCorrupt},
+	{blob.ErrNotFound, FailureMissing}, // stores are consistent: what a reference names and is not there was deleted
 	{update.ErrNotFinite, FailureNotFinite},
 	{ErrReplay, FailureReplayMismatch},
 	{ErrRunExists, FailureRunExists},

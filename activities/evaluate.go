@@ -16,14 +16,15 @@ import (
 
 // OpenSets stores the problems of every set that an evaluation asks for.
 func (d *Data) OpenSets(ctx context.Context, in EvaluationTask) (OpenSetsOutput, error) {
-	_, stop := beat(ctx)
-	defer stop()
-	out, err := d.openSets(ctx, in)
-	return out, failure(err)
+	return alive(ctx, func(*pulse) (OpenSetsOutput, error) { return d.openSets(ctx, in) })
 }
 
 func (d *Data) openSets(ctx context.Context, in EvaluationTask) (OpenSetsOutput, error) {
 	run, err := loadRun(ctx, d.store, in.Spec)
+	if err != nil {
+		return OpenSetsOutput{}, err
+	}
+	recorded, err := d.recordedSets(ctx, in.Data)
 	if err != nil {
 		return OpenSetsOutput{}, err
 	}
@@ -33,6 +34,11 @@ func (d *Data) openSets(ctx context.Context, in EvaluationTask) (OpenSetsOutput,
 		if err != nil {
 			return OpenSetsOutput{}, err
 		}
+		if id, ok := recorded[set.Name]; ok {
+			if err := id.Check(set); err != nil {
+				return OpenSetsOutput{}, err
+			}
+		}
 		problems := set.Problems()
 		ref, err := putJSON(ctx, d.store, evaluationKey(in.Run, in.Step), "problems-"+setName(name), problems)
 		if err != nil {
@@ -40,6 +46,7 @@ func (d *Data) openSets(ctx context.Context, in EvaluationTask) (OpenSetsOutput,
 		}
 		out.Sets = append(out.Sets, EvaluationSet{
 			Name: name, Problems: ref, Count: len(problems), Shards: shards(len(problems), run.Evaluation.ShardSize),
+			Files: fileDigests(set),
 		})
 	}
 	return out, nil
@@ -64,8 +71,7 @@ func setName(name string) string {
 func (d *Data) Score(ctx context.Context, in ScoreInput) (ScoreOutput, error) {
 	_, stop := beat(ctx)
 	defer stop()
-	out, err := d.score(ctx, in)
-	return out, failure(err)
+	return alive(ctx, func(*pulse) (ScoreOutput, error) { return d.score(ctx, in) })
 }
 
 func (d *Data) score(ctx context.Context, in ScoreInput) (ScoreOutput, error) {
@@ -83,6 +89,7 @@ func (d *Data) score(ctx context.Context, in ScoreInput) (ScoreOutput, error) {
 	if err != nil {
 		return ScoreOutput{}, err
 	}
+	set.Files = in.Set.Files
 	var out ScoreOutput
 	for _, s := range set.Scores {
 		out.Scores = append(out.Scores, Score{
@@ -97,8 +104,7 @@ func (d *Data) score(ctx context.Context, in ScoreInput) (ScoreOutput, error) {
 func (d *Data) ScoreTable(ctx context.Context, in ScoreTableInput) (ScoreTableOutput, error) {
 	_, stop := beat(ctx)
 	defer stop()
-	out, err := d.scoreTable(ctx, in)
-	return out, failure(err)
+	return alive(ctx, func(*pulse) (ScoreTableOutput, error) { return d.scoreTable(ctx, in) })
 }
 
 func (d *Data) scoreTable(ctx context.Context, in ScoreTableInput) (ScoreTableOutput, error) {
@@ -130,11 +136,7 @@ func (d *Data) scoreTable(ctx context.Context, in ScoreTableInput) (ScoreTableOu
 // ResolveEvaluation finds the policy and the settings of an evaluation that a user asked for: a model and settings, or a
 // run's checkpoint with the run's own settings, changed where the user says so.
 func (d *Data) ResolveEvaluation(ctx context.Context, in ResolveEvaluationInput) (EvaluationTask, error) {
-	pulse, stop := beat(ctx)
-	defer stop()
-	pulse.report(Progress{What: "settings"})
-	task, err := d.resolveEvaluation(ctx, in)
-	return task, failure(err)
+	return alive(ctx, func(*pulse) (EvaluationTask, error) { return d.resolveEvaluation(ctx, in) })
 }
 
 func (d *Data) resolveEvaluation(ctx context.Context, in ResolveEvaluationInput) (EvaluationTask, error) {

@@ -45,7 +45,7 @@ func beat(ctx context.Context) (p *pulse, stop func()) {
 			case <-ctx.Done():
 				return
 			case now := <-tick.C:
-				if latest, alive := p.since(now); alive {
+				if latest, moves := p.since(now); moves {
 					activity.RecordHeartbeat(ctx, latest)
 				}
 			}
@@ -55,6 +55,14 @@ func beat(ctx context.Context) (p *pulse, stop func()) {
 		close(done)
 		<-ended
 	}
+}
+
+// alive runs the body of an activity under a heartbeat, and maps its error.
+func alive[Out any](ctx context.Context, body func(p *pulse) (Out, error)) (Out, error) {
+	p, stop := beat(ctx)
+	defer stop()
+	out, err := body(p)
+	return out, failure(err)
 }
 
 // report says that something was done.

@@ -51,14 +51,13 @@ type StepRecord struct {
 // Update improves the policy with an iteration's experience and publishes it. The learner starts in the state that the
 // input names: what it holds, if that is the state, or else the last checkpoint and the stored steps since, repeated.
 func (l *Learner) Update(ctx context.Context, in UpdateInput) (UpdateOutput, error) {
-	pulse, stop := beat(ctx)
-	defer stop()
-	var out UpdateOutput
-	err := l.alone(ctx, pulse, func() (err error) {
-		out, err = l.update(ctx, in, pulse)
-		return err
+	return alive(ctx, func(p *pulse) (out UpdateOutput, err error) {
+		err = l.alone(ctx, p, func() error {
+			out, err = l.update(ctx, in, p)
+			return err
+		})
+		return out, err
 	})
-	return out, failure(err)
 }
 
 func (l *Learner) update(ctx context.Context, in UpdateInput, pulse *pulse) (out UpdateOutput, err error) {
@@ -101,14 +100,13 @@ func (l *Learner) update(ctx context.Context, in UpdateInput, pulse *pulse) (out
 // Checkpoint keeps the learner's full state after the input's last step, and then deletes the step weights that the
 // checkpoint makes superfluous.
 func (l *Learner) Checkpoint(ctx context.Context, in CheckpointInput) (CheckpointOutput, error) {
-	pulse, stop := beat(ctx)
-	defer stop()
-	var out CheckpointOutput
-	err := l.alone(ctx, pulse, func() (err error) {
-		out, err = l.checkpoint(ctx, in.At, pulse)
-		return err
+	return alive(ctx, func(p *pulse) (out CheckpointOutput, err error) {
+		err = l.alone(ctx, p, func() error {
+			out, err = l.checkpoint(ctx, in.At, p)
+			return err
+		})
+		return out, err
 	})
-	return out, failure(err)
 }
 
 func (l *Learner) checkpoint(ctx context.Context, at Position, pulse *pulse) (out CheckpointOutput, err error) {

@@ -144,10 +144,7 @@ func fetchSmall(ctx context.Context, s blob.Store, p Policy, dir string) error {
 
 // ResolveFinetune is ResolveSpec for a fine-tuning; it also makes the model when there is none to start from.
 func (d *Data) ResolveFinetune(ctx context.Context, in ResolveSpecInput) (ResolveFinetuneOutput, error) {
-	pulse, stop := beat(ctx)
-	defer stop()
-	out, err := d.resolveFinetune(ctx, in, pulse)
-	return out, failure(err)
+	return alive(ctx, func(p *pulse) (ResolveFinetuneOutput, error) { return d.resolveFinetune(ctx, in, p) })
 }
 
 func (d *Data) resolveFinetune(ctx context.Context, in ResolveSpecInput, pulse *pulse) (ResolveFinetuneOutput, error) {

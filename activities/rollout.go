@@ -25,10 +25,7 @@ func NewRollouts(store blob.Store, engine Engine, models *Models) *Rollouts {
 
 // Rollout samples one shard of episodes with the policy named by its input. Repeated, it gives the same reference.
 func (r *Rollouts) Rollout(ctx context.Context, in RolloutInput) (RolloutOutput, error) {
-	pulse, stop := beat(ctx)
-	defer stop()
-	out, err := r.rollout(ctx, in, pulse)
-	return out, failure(err)
+	return alive(ctx, func(p *pulse) (RolloutOutput, error) { return r.rollout(ctx, in, p) })
 }
 
 func (r *Rollouts) rollout(ctx context.Context, in RolloutInput, pulse *pulse) (RolloutOutput, error) {

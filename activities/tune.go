@@ -31,14 +31,13 @@ func (t *tuning) close() error { return t.imitator.Close() }
 
 // Tune makes the next optimiser steps of a fine-tuning and keeps its full state as a checkpoint.
 func (l *Learner) Tune(ctx context.Context, in TuneInput) (TuneOutput, error) {
-	pulse, stop := beat(ctx)
-	defer stop()
-	var out TuneOutput
-	err := l.alone(ctx, pulse, func() (err error) {
-		out, err = l.tune(ctx, in, pulse)
-		return err
+	return alive(ctx, func(p *pulse) (out TuneOutput, err error) {
+		err = l.alone(ctx, p, func() error {
+			out, err = l.tune(ctx, in, p)
+			return err
+		})
+		return out, err
 	})
-	return out, failure(err)
 }
 
 func (l *Learner) tune(ctx context.Context, in TuneInput, pulse *pulse) (out TuneOutput, err error) {

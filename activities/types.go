@@ -87,6 +87,8 @@ type ResolveSpecOutput struct {
 	Model      string        `json:"model"`
 	Digest     string        `json:"digest"` // of the settings
 	Spec       blob.Ref      `json:"spec"`
+	Data       blob.Ref      `json:"data,omitzero"`      // a dataset.Identity
+	Warnings   []string      `json:"warnings,omitempty"` // about the data, sentences for people
 	Plan       Plan          `json:"plan"`
 	Base       Policy        `json:"base"`
 	Checkpoint CheckpointRef `json:"checkpoint,omitzero"` // when the run exists already
@@ -97,7 +99,8 @@ type ResolveSpecOutput struct {
 type SampleBatchInput struct {
 	Run  string   `json:"run"`
 	Spec blob.Ref `json:"spec"`
-	Step int      `json:"step"` // iterations done before
+	Data blob.Ref `json:"data,omitzero"` // the dataset.Identity that the training set must have
+	Step int      `json:"step"`          // iterations done before
 }
 
 // SampleBatchOutput names the problems of one iteration.
@@ -183,6 +186,7 @@ type EvaluationTask struct {
 	Run      string   `json:"run"`
 	Step     int      `json:"step"`
 	Spec     blob.Ref `json:"spec"`
+	Data     blob.Ref `json:"data,omitzero"` // the dataset.Identity that the sets must have; zero for evaluations by themselves
 	Policy   Policy   `json:"policy"`
 	Attempts []int    `json:"attempts"` // every k
 }
@@ -201,6 +205,8 @@ type EvaluationSet struct {
 	Problems blob.Ref `json:"problems"` // []dataset.Problem, [P]
 	Count    int      `json:"count"`
 	Shards   int      `json:"shards"` // Rollout activities of one k
+	// Files are the SHA-256 of the files that the problems were read from; none for generated sets.
+	Files []blob.Digest `json:"files_sha256,omitempty"`
 }
 
 // OpenSetsOutput names the problems of an evaluation, in the spec's order of sets.

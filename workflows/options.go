@@ -26,10 +26,12 @@ func retry() *temporal.RetryPolicy {
 	return &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: 30 * time.Second}
 }
 
-// quick are the options of activities on the workflow's own queue: seconds of work on references.
+// quick are the options of activities on the workflow's own queue: seconds of work on references. They have a heartbeat,
+// too, lest a worker that dies during one holds the run up for the whole timeout.
 func quick(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: 10 * time.Minute,
+		HeartbeatTimeout:    heartbeat,
 		RetryPolicy:         retry(),
 		WaitForCancellation: true,
 		Summary:             summary,

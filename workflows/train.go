@@ -163,7 +163,7 @@ func (r *trainRun) checkpoint(ctx workflow.Context) error {
 		}
 		s.At = s.At.At(out.Checkpoint, out.Policy)
 		s.Status.LatestCheckpoint, s.Status.Policy = out.Checkpoint, out.Policy
-		r.publish(ctx)
+		workflow.SetCurrentDetails(ctx, s.Status.markdown())
 	}
 	r.checkpointWanted = 0 // whoever asked meanwhile has what they asked for: the step is the same
 	return nil
