@@ -7,16 +7,37 @@ import (
 )
 
 // Forward runs all layers over whole rows: tokens [B, T] int32 from position 0, causal → hidden [B, T, D] before the
-// final norm. Rows are padded on the right: what stands behind a position never reaches it.
+// final norm. Rows are padded on the right: what stands behind a position never reaches it. Where a gradient would keep
+// too much, each layer is computed again for it from the layer's input.
 func (c Config) Forward(w Weights, tokens *Node) *Node {
+	dims := tokens.Shape().Dimensions
+	return c.forward(w, tokens, c.activations(dims[0], dims[1]) > maxActivations)
+}
+
+func (c Config) forward(w Weights, tokens *Node, again bool) *Node {
 	length := tokens.Shape().Dim(1)
 	causal := Reshape(LowerTriangular(tokens.Graph(), length), 1, 1, length, length)
 	r := c.RotationFromZero(tokens.Graph(), length)
 	x := c.Embed(w, tokens)
 	for l := range c.Layers {
+		if again {
+			x = x.Checkpoint()
+		}
 		x = c.Block(w, l, x, r, func(q, k, v *Node) *Node { return Attend(q, k, v, causal) })
 	}
+	if again {
+		x = x.StopCheckpoint()
+	}
 	return x
+}
+
+// maxActivations is the most numbers that a gradient may keep from its forward pass: 1 GiB.
+const maxActivations = 256 << 20
+
+// activations estimates how many numbers a gradient keeps from all layers.
+func (c Config) activations(batch, length int) int {
+	perToken := 8*c.HiddenSize + 4*c.IntermediateSize + 3*c.Heads*length
+	return c.Layers * batch * length * perToken
 }
 
 // NextTokens scores rows: tokens [B, T+1] int32 → the log-probability of token t+1 given tokens 0…t, and the entropy of

@@ -76,3 +76,21 @@ func TestEmbeddingByGatherAndByProduct(t *testing.T) {
 	}
 	requireSame(t, look(true), look(false))
 }
+
+func TestComputingLayersAgainDoesNotChangeThem(t *testing.T) {
+	c := Config{
+		Architecture: Llama, VocabSize: 5, HiddenSize: 4, IntermediateSize: 3, Layers: 3, Heads: 2, KVHeads: 1, HeadDim: 2,
+		RMSNormEps: 1e-6, RopeTheta: 100, TieEmbeddings: true, MaxPositions: 8,
+	}
+	run := func(again bool) func(g *Graph) []*Node {
+		return func(g *Graph) []*Node {
+			var nodes []*Node
+			for i, s := range c.Tensors() {
+				nodes = append(nodes, wave(g, 1.3+0.1*float64(i), s.Shape...))
+			}
+			hidden := c.forward(c.Bind(nodes), Const(g, [][]int32{{0, 4, 2, 2}, {3, 1, 0, 3}}), again)
+			return append(Gradient(ReduceAllSum(Mul(hidden, wave(g, 0.7, 2, 4, 4))), nodes...), hidden)
+		}
+	}
+	requireSame(t, run(false), run(true))
+}
