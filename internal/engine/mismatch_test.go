@@ -9,7 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"multiattempt/internal/engine"
-	"multiattempt/internal/nn"
 	"multiattempt/internal/rollout"
 )
 
@@ -17,11 +16,7 @@ import (
 // the whole dialogue, within 1e-4 on average.
 func TestSamplerAgreesWithTrainer(t *testing.T) {
 	for name, b := range backends(t) {
-		configs := []nn.Config{tinyLlama, tinyQwen}
-		if name == engine.XLA {
-			configs = configs[:1] // each network costs XLA seconds of compilation
-		}
-		for _, config := range configs {
+		for _, config := range networks(name) {
 			t.Run(fmt.Sprintf("%s %s", name, config.Architecture), func(t *testing.T) {
 				model := loud(config)
 				s, err := engine.NewSampler(b, model, fewSlots)
