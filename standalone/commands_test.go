@@ -1,0 +1,82 @@
+package main
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// run runs a command beside `up` and returns its exit code and what it printed, both streams together.
+func (in installation) run(t *testing.T, args ...string) (int, string) {
+	t.Helper()
+	beside := installation{state: in.state, flags: in.flags[:4]} // --state-dir and --cache-dir
+	p := beside.start(t, args...)
+	code := p.wait(t)
+	return code, p.out.String()
+}
+
+// succeed is run for a command that must work.
+func (in installation) succeed(t *testing.T, args ...string) string {
+	t.Helper()
+	code, out := in.run(t, args...)
+	require.Zero(t, code, "%v\n%s", args, out)
+	return out
+}
+
+// TestCommandsBesideRunningServices goes through a run's life with nothing configured but the state directory.
+func TestCommandsBesideRunningServices(t *testing.T) {
+	in := newInstallation(t)
+	up := in.start(t, "up")
+	up.untilReady(t)
+	require.Contains(t, in.succeed(t, "doctor"), "ok  Temporal")
+
+	long := []string{"train", "--preset", "tiny", "--run", "life", "--set", "iterations=1000000"}
+	require.Contains(t, in.succeed(t, long...), "Started run life")
+	require.Contains(t, in.succeed(t, long...), "is under way already")
+	code, out := in.run(t, append(long, "--set", "reward.wrong=0")...)
+	require.Equal(t, 2, code)
+	require.Contains(t, out, "life exists with other settings")
+
+	up.untilStep(t, in, "life", 1)
+	require.Contains(t, in.succeed(t, "pause", "life"), "life: ")
+	code, out = in.run(t, "pause", "life")
+	require.Equal(t, 2, code, out)
+	require.Contains(t, in.succeed(t, "resume", "life"), "life: ")
+	require.Contains(t, in.succeed(t, "stop", "life"), "stops after the iteration under way")
+	require.Contains(t, in.succeed(t, "show", "life", "--follow"), "(completed, stopped)")
+
+	var shown struct {
+		Run              string
+		Phase            string
+		Step             int
+		RewardMean       *float64 `json:"reward_mean"`
+		LatestCheckpoint struct {
+			Step        int
+			Key, SHA256 string
+		} `json:"latest_checkpoint"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(in.succeed(t, "show", "life", "--json")), &shown))
+	require.Equal(t, "life", shown.Run)
+	require.Equal(t, "stopped", shown.Phase)
+	require.Positive(t, shown.Step)
+	require.NotNil(t, shown.RewardMean)
+	require.Equal(t, shown.Step, shown.LatestCheckpoint.Step)
+	require.Contains(t, in.succeed(t, "checkpoints", "life", "--verify"), shown.LatestCheckpoint.SHA256)
+
+	require.Contains(t, in.succeed(t, "eval", "--run", "life", "--attempts", "1,2", "--id", "scores"), "optimum")
+	require.Contains(t, in.succeed(t, "compare", "scores", "scores"), "McNemar")
+	runs := in.succeed(t, "runs")
+	require.Contains(t, runs, "life")
+	require.Contains(t, runs, "scores")
+
+	code, out = in.run(t, "stop", "life")
+	require.Equal(t, 2, code)
+	require.Contains(t, out, "run life has ended")
+	code, out = in.run(t, long...)
+	require.Equal(t, 2, code)
+	require.Contains(t, out, "--continue lets it go on")
+	code, out = in.run(t, "show", "nobody")
+	require.Equal(t, 2, code)
+	require.Contains(t, out, "no run is called nobody")
+}
