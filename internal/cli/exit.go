@@ -53,7 +53,7 @@ func exitCode(err error) int {
 		return exitWrongInput
 	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
 		return exitInterrupted
-	case isAny(err, errServices, s3.ErrUnreachable, s3.ErrCredentials, s3.ErrDenied, s3.ErrClockSkew, s3.ErrNoBucket, s3.ErrFull),
+	case isAny(err, errServices, s3.ErrUnreachable, s3.ErrCredentials, s3.ErrDenied, s3.ErrClockSkew, s3.ErrNoBucket),
 		isUnreachable(err):
 		return exitUnreachable
 	default:

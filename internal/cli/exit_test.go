@@ -33,6 +33,7 @@ func TestExitCodes(t *testing.T) {
 		{fmt.Errorf("file: %w", dataset.ErrData), exitWrongInput},
 		{fmt.Errorf("%w: port", errServices), exitUnreachable},
 		{fmt.Errorf("put: %w", s3.ErrDenied), exitUnreachable},
+		{fmt.Errorf("put: %w", s3.ErrFull), exitFailed},
 		{fmt.Errorf("dial: %w", serviceerror.NewUnavailable("gone")), exitUnreachable},
 		{fmt.Errorf("%w while following", errInterrupted), exitInterrupted},
 		{fmt.Errorf("list: %w", context.Canceled), exitInterrupted},

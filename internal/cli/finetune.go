@@ -79,8 +79,14 @@ func (a *app) finetune(ctx context.Context, s *services, o order, doc []byte, fo
 	if err != nil {
 		return err
 	}
+	if st.closed {
+		a.notef("Run %s has ended already: this is its result. --continue lets it go on, --run with another id starts a new one\n", o.id)
+	}
 	var out workflows.FinetuneOutput
 	if err := a.follow(ctx, s, stage{title: o.id}, st.run, workflows.FinetuneName, &out); err != nil {
+		if st.closed && exitCode(err) == exitFailed {
+			return fmt.Errorf("%w; --continue lets the run go on from its newest part", err)
+		}
 		return goesOn(err, o.id)
 	}
 	a.printf("Fine-tuning %s %s after step %d, loss %.4f nats per token\n", out.Run, out.Phase, out.Step, out.Loss)

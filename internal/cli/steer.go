@@ -38,7 +38,11 @@ func (a *app) newSteering(name, short, update string) *cobra.Command {
 				return err
 			}
 			defer s.Close()
-			if _, err := s.describe(ctx, args[0]); err != nil {
+			info, err := s.describe(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			if err := maySteer(args[0], info.Type.Name, update); err != nil {
 				return err
 			}
 			handle, err := s.temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
@@ -58,6 +62,18 @@ func (a *app) newSteering(name, short, update string) *cobra.Command {
 			a.printf("%s: %s, step %d%s\n", args[0], st.Phase, st.Step, intention(st))
 			return nil
 		},
+	}
+}
+
+// maySteer refuses what a run of that kind does not know.
+func maySteer(run, kind, update string) error {
+	switch {
+	case kind == workflows.EvaluateName:
+		return usage("%s is an evaluation: it runs to its end and cannot be paused or stopped", run)
+	case kind == workflows.FinetuneName && update != workflows.UpdateStop:
+		return usage("%s is a fine-tuning, which can be stopped and go on, not paused: `multiattempt stop %s`, later the same `multiattempt finetune` with --continue", run, run)
+	default:
+		return nil
 	}
 }
 
