@@ -64,7 +64,7 @@ func (d *Data) resolveSpec(ctx context.Context, in ResolveSpecInput, pulse *puls
 		return out, err
 	}
 	if !out.Checkpoint.IsZero() {
-		if err := d.sameTraining(ctx, in.Run, identity.Train); err != nil {
+		if err := d.checkContinued(ctx, in.Run, identity.Train); err != nil {
 			return out, err
 		}
 	}
@@ -168,14 +168,8 @@ func (d *Data) sampleBatch(ctx context.Context, in SampleBatchInput) (SampleBatc
 	if err != nil {
 		return SampleBatchOutput{}, err
 	}
-	if !in.Data.IsZero() {
-		recorded, err := loadJSON[dataset.Identity](ctx, d.store, in.Data)
-		if err != nil {
-			return SampleBatchOutput{}, err
-		}
-		if err := recorded.Train.Check(set); err != nil {
-			return SampleBatchOutput{}, err
-		}
+	if err := d.checkTrain(ctx, in.Data, set); err != nil {
+		return SampleBatchOutput{}, err
 	}
 	shown, err := set.Present(run.Seed, in.Step, run.Data.ProblemsPerStep, run.Attempts)
 	if err != nil {

@@ -35,7 +35,7 @@ func (d *Data) openSets(ctx context.Context, in EvaluationTask) (OpenSetsOutput,
 			return OpenSetsOutput{}, err
 		}
 		if id, ok := recorded[set.Name]; ok {
-			if err := id.Check(set); err != nil {
+			if err := id.Check(set.Identity()); err != nil {
 				return OpenSetsOutput{}, err
 			}
 		}

@@ -9,6 +9,9 @@ import (
 func (s Status) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "**%s** · %s · step %d of %d\n", s.Name, s.Phase, s.Step, s.Iterations)
+	for _, w := range s.Warnings {
+		fmt.Fprintf(&b, "\n**Warning:** %s\n", w)
+	}
 	if s.Rates != nil {
 		fmt.Fprintf(&b, "\nPeak learning rates set by hand: policy %.3g, critic %.3g\n", s.Rates.Policy, s.Rates.Critic)
 	}

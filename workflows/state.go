@@ -39,6 +39,8 @@ type Status struct {
 	Best             *Best                    `json:"best,omitempty"`
 	Evaluation       *EvaluateOutput          `json:"evaluation,omitempty"` // the newest
 	Recent           []Iteration              `json:"recent,omitempty"`     // the newest iterations, oldest first
+	Data             blob.Ref                 `json:"data,omitzero"`        // a dataset.Identity: what the run trains on
+	Warnings         []string                 `json:"warnings,omitempty"`   // about the data, sentences for people
 }
 
 // Best is the checkpoint with the highest score.

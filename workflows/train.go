@@ -80,6 +80,7 @@ func (r *trainRun) resolve(ctx workflow.Context) error {
 		s.At = s.At.At(out.Checkpoint, out.Restored)
 	}
 	s.Status.Name, s.Status.Model, s.Status.Digest = out.Name, out.Model, out.Digest
+	s.Status.Data, s.Status.Warnings = out.Data, out.Warnings
 	s.Status.Step, s.Status.Iterations = s.At.Step(), out.Plan.Iterations
 	s.Status.LatestCheckpoint, s.Status.Policy = out.Checkpoint, s.At.Policy
 	r.begun = s.Status.Step

@@ -24,7 +24,9 @@ func (r *trainRun) resolveSpec(ctx workflow.Context) (activities.ResolveSpecOutp
 func (r *trainRun) sampleBatch(ctx workflow.Context) (blob.Ref, error) {
 	var a *activities.Data
 	var out activities.SampleBatchOutput
-	in := activities.SampleBatchInput{Run: r.state.Status.Run, Spec: r.state.At.Spec, Step: r.state.Status.Step}
+	in := activities.SampleBatchInput{
+		Run: r.state.Status.Run, Spec: r.state.At.Spec, Data: r.state.Resolved.Data, Step: r.state.Status.Step,
+	}
 	err := workflow.ExecuteActivity(quick(ctx, r.iteration()), a.SampleBatch, in).Get(ctx, &out)
 	return out.Problems, err
 }
@@ -103,7 +105,8 @@ func (r *trainRun) evaluateChild(ctx workflow.Context, final bool) (EvaluateOutp
 		StaticSummary:         fmt.Sprintf("%s after step %d", s.Status.Name, s.Status.Step),
 	})
 	task := activities.EvaluationTask{
-		Run: s.Status.Run, Step: s.Status.Step, Spec: s.At.Spec, Policy: s.At.Policy, Attempts: s.Resolved.Plan.EvaluateAttempts,
+		Run: s.Status.Run, Step: s.Status.Step, Spec: s.At.Spec, Data: s.Resolved.Data, Policy: s.At.Policy,
+		Attempts: s.Resolved.Plan.EvaluateAttempts,
 	}
 	if final {
 		task.Attempts = s.Resolved.Plan.FinalAttempts

@@ -1,13 +1,18 @@
 package workflows_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/sdk/v1"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
@@ -121,6 +126,36 @@ func TestTrainContinuesAsNewWhereItWas(t *testing.T) {
 	require.Equal(t, 4, begun[2].Step)
 	require.Equal(t, want.Policy.Digest, got.Policy.Digest)
 	require.Equal(t, 1, w.worker.Engine.Learners(), "the learner keeps its state")
+}
+
+func TestTrainWarnsOfItsDataAndRefusesThatTheyChange(t *testing.T) {
+	w := newWorld(t)
+	file := filepath.Join(t.TempDir(), "all.jsonl")
+	write := func(last int) {
+		var b bytes.Buffer
+		for i := range last {
+			fmt.Fprintf(&b, "{\"question\":\"%d+1\",\"answer\":\"%d\"}\n", i, i+1)
+		}
+		require.NoError(t, os.WriteFile(file, b.Bytes(), 0o644))
+	}
+	write(20)
+	in := settings(t, fmt.Sprintf(`{"preset":"small","data":{"train":%q},"evaluation":{"sets":[%q]}}`, file, file))
+	env := w.env(t, "r")
+	during(env, 2, func() {
+		st := status(t, env)
+		require.False(t, st.Data.IsZero())
+		require.Len(t, st.Warnings, 1)
+		require.Contains(t, st.Warnings[0], "EVALUATION ON THE TRAINING SET")
+		var shown sdk.WorkflowMetadata
+		value, err := env.QueryWorkflow("__temporal_workflow_metadata")
+		require.NoError(t, err)
+		require.NoError(t, value.Get(&shown))
+		require.Contains(t, shown.CurrentDetails, st.Warnings[0])
+		write(21)
+	})
+	env.ExecuteWorkflow(workflows.TrainName, in)
+	requireFailure(t, env.GetWorkflowError(), activities.FailureBadData)
+	require.ErrorContains(t, env.GetWorkflowError(), file)
 }
 
 func TestTrainRefusesBadSettingsAtOnce(t *testing.T) {

@@ -4,11 +4,17 @@ import (
 	"fmt"
 	"strings"
 
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+
 	"multiattempt/internal/verify"
 )
 
-// maxExamples is how many examples a message shows.
-const maxExamples = 5
+// maxExamples is how many examples are kept, and maxShown how many runes of an answer a message shows.
+const (
+	maxExamples = 5
+	maxShown    = 60
+)
 
 // Report counts the gold answers that the grader could not parse. Answers would be compared with those as normalised
 // text only, which rejects right answers in another notation.
@@ -39,8 +45,12 @@ func (r Report) String() string {
 	}
 	shown := make([]string, len(r.Examples))
 	for i, p := range r.Examples {
-		shown[i] = fmt.Sprintf("%s: %q", p.ID, p.Answer)
+		answer := p.Answer
+		if runes := []rune(answer); len(runes) > maxShown {
+			answer = string(runes[:maxShown]) + "…"
+		}
+		shown[i] = fmt.Sprintf("%s: %q", p.ID, answer)
 	}
-	return fmt.Sprintf("%d of %d gold answers could not be parsed and are compared as text only, such as %s",
+	return message.NewPrinter(language.English).Sprintf("%d of %d gold answers cannot be parsed and are compared as text only, e.g. %s",
 		r.Opaque, r.Problems, strings.Join(shown, ", "))
 }

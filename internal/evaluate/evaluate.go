@@ -45,7 +45,9 @@ type Set struct {
 	Name     string      `json:"set"`
 	Problems int         `json:"problems"`
 	Digest   blob.Digest `json:"problems_sha256"`
-	Scores   []Score     `json:"scores"` // ascending k
+	// Files are the SHA-256 of the files that the problems were read from; none for generated sets.
+	Files  []blob.Digest `json:"files_sha256,omitempty"`
+	Scores []Score       `json:"scores"` // ascending k
 }
 
 // Score is what k attempts achieve on one set.
