@@ -69,7 +69,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, temporal cl
 		return err
 	}
 	if note := backend.Note(); note != "" {
-		log.Warn(note)
+		log.Warn("pure-Go backend", "note", note)
 	}
 	log.Info("worker starts", telemetry.AttrWorker, place.name, telemetry.AttrQueue, cfg.Temporal.Queue, telemetry.AttrBackend, backend.Describe())
 	return errors.Join(work(ctx, cfg.Worker, temporal, queues, set), set.Close())

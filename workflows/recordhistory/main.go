@@ -30,7 +30,7 @@ import (
 func main() {
 	if err := run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "recordhistory:", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // this is a main, of a tool
 	}
 }
 
