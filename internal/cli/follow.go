@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.temporal.io/sdk/client"
@@ -18,30 +19,46 @@ const (
 	queryTimeout = 10 * time.Second
 )
 
-// follow shows a workflow's progress until it ends and decodes its result into out. When ctx ends first, the workflow
-// goes on and the error matches errInterrupted.
+// follow shows a workflow's progress, and what holds it up, until it ends and decodes its result into out. When ctx ends
+// first, the workflow goes on and the error matches errInterrupted. A full disk, or a service that stays away, ends the
+// following, not the workflow.
 func (a *app) follow(ctx context.Context, s *services, st stage, run client.WorkflowRun, kind string, out any) error {
 	ended := make(chan error, 1)
 	go func() { ended <- run.Get(ctx, out) }()
 	d := newDisplay(a.stderr, st, time.Now)
 	defer d.close()
+	w := newWatch(run.GetID(), time.Now)
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
+	warned := false
+	show := func(p position) {
+		if !warned && p.warnings != "" {
+			warned = true
+			d.note(p.warnings)
+		}
+		d.show(p)
+	}
 	for {
 		select {
 		case err := <-ended:
 			if ctx.Err() != nil {
 				return fmt.Errorf("%w while following %s", errInterrupted, run.GetID())
 			}
+			if err != nil && isAway(err) {
+				return w.lost(s, err)
+			}
 			if p, perr := s.position(ctx, run.GetID(), kind); perr == nil && p.total > 0 {
 				p.over = true
-				d.show(p)
+				show(p)
 			}
 			return outcome(err)
 		case <-tick.C:
+			if err := w.look(ctx, s, d.note); err != nil {
+				return err
+			}
 			p, err := s.position(ctx, run.GetID(), kind)
 			if err == nil && p.total > 0 {
-				d.show(p)
+				show(p)
 			}
 		}
 	}
@@ -53,7 +70,12 @@ func (s *services) position(ctx context.Context, id, kind string) (position, err
 	case workflows.TrainName:
 		var st workflows.Status
 		err := s.status(ctx, id, &st)
-		p := position{phase: string(st.Phase), done: st.Step, total: st.Iterations}
+		if err == nil && st.Phase == workflows.PhaseEvaluating {
+			p, err := s.position(ctx, workflows.EvaluateWorkflowID(id, st.Step), workflows.EvaluateName)
+			p.aside, p.detail, p.warnings = true, fmt.Sprintf("after step %d", st.Step), warnings(st)
+			return p, err
+		}
+		p := position{phase: string(st.Phase), done: st.Step, total: st.Iterations, warnings: warnings(st)}
 		if st.Step > 0 {
 			p.detail = fmt.Sprintf("reward %+.3f  solved %.1f %%", st.RewardMean, 100*st.Solved)
 		}
@@ -72,6 +94,14 @@ func (s *services) position(ctx context.Context, id, kind string) (position, err
 		return position{phase: string(workflows.PhaseEvaluating), done: st.Done, total: st.Of}, err
 	}
 	return position{}, usage("%s is a workflow of type %s, not one of ours", id, kind)
+}
+
+// warnings are what a training run warns of, a line each.
+func warnings(st workflows.Status) string {
+	if len(st.Warnings) == 0 {
+		return ""
+	}
+	return "Warning: " + strings.Join(st.Warnings, "\nWarning: ")
 }
 
 // errNoAnswer: no worker answered a query in time.

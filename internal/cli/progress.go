@@ -14,14 +14,18 @@ import (
 // position is how far a workflow has got.
 type position struct {
 	phase       string
-	done, total int    // iterations, steps or shards
+	done, total int    // iterations, steps, or rollouts of an evaluation
 	detail      string // facts of the newest one
+	warnings    string // what a person should know about the run's data, a line each
 	over        bool   // nothing follows
+	aside       bool   // a training's evaluation: its speed says nothing of later stages
 }
 
 // display shows one workflow's progress, with the time that is left.
 type display interface {
 	show(p position)
+	// note writes whole lines that stay.
+	note(text string)
 	close()
 }
 
@@ -43,31 +47,40 @@ type stage struct {
 	expected time.Duration
 }
 
-// pace estimates the time left, that of later stages included, from the speed since the first position seen: what came
-// before, compilation above all, says nothing about what comes.
+// pace estimates the time left, that of later stages included, from the speed since the first position of a phase: what
+// came before, compilation above all, says nothing about what comes.
 type pace struct {
 	clock func() time.Time
 	stage stage
-	seen  bool
-	from  position
+	began time.Time // the first position; zero before it
+	from  position  // the phase's first
 	since time.Time
+	later time.Duration // that the stages after this one will take
 }
 
 // left returns the estimate, or false while there is nothing to go by.
 func (c *pace) left(p position) (time.Duration, bool) {
-	if !c.seen {
-		c.seen, c.from, c.since = true, p, c.clock()
+	now := c.clock()
+	if c.began.IsZero() {
+		c.began = now
+	}
+	if c.since.IsZero() || p.phase != c.from.phase || p.total != c.from.total {
+		c.from, c.since = p, now
 	}
 	if c.stage.expected > 0 {
-		left := c.stage.expected - c.clock().Sub(c.since)
+		left := c.stage.expected - now.Sub(c.began)
 		return left, left > 0
 	}
 	done := p.done - c.from.done
-	if done <= 0 || p.total <= p.done || p.over {
+	if done <= 0 || p.over {
 		return 0, false
 	}
-	each := c.clock().Sub(c.since) / time.Duration(done)
-	return each*time.Duration(p.total-p.done) + time.Duration(c.stage.later*float64(each)*float64(p.total)), true
+	each := now.Sub(c.since) / time.Duration(done)
+	if !p.aside {
+		c.later = time.Duration(c.stage.later * float64(each) * float64(p.total))
+	}
+	left := each*time.Duration(p.total-p.done) + c.later
+	return left, left > 0
 }
 
 // inWords rounds a duration as one would say it.
@@ -108,6 +121,8 @@ func (l *lines) show(p position) {
 	}
 	fmt.Fprintln(l.w, text)
 }
+
+func (l *lines) note(text string) { fmt.Fprintln(l.w, text) }
 
 func (l *lines) close() {}
 
@@ -151,6 +166,8 @@ func (b *bar) show(p position) {
 	b.bar.SetTotal(int64(p.total), false)
 	b.bar.SetCurrent(int64(p.done))
 }
+
+func (b *bar) note(text string) { fmt.Fprintln(b.progress, text) }
 
 func (b *bar) close() {
 	b.bar.Abort(false)

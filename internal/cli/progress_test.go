@@ -20,14 +20,23 @@ func TestLinesAreFewAndTellTheTimeLeft(t *testing.T) {
 	show(2*time.Second, "training", 1, "reward -0.5") // too soon for a line
 	show(4*time.Second, "training", 2, "reward -0.4")
 	show(time.Minute, "training", 2, "reward -0.4") // nothing new
-	show(0, "evaluating", 2, "reward -0.4")
-	show(time.Second, "evaluating", 10, "done")
+	d.note("the store is away")
+	evaluated := func(after time.Duration, done int) {
+		now = now.Add(after)
+		d.show(position{phase: "evaluating", done: done, total: 7, detail: "after step 10", aside: true})
+	}
+	evaluated(0, 0)
+	evaluated(9*time.Second, 3)
+	evaluated(12*time.Second, 7)
 	d.close()
-	// 3 s an iteration, 8 of them left, and half of 10 for the later stages; then 33 s each.
+	// 3 s an iteration, 8 of them left, and half of 10 for the later stages. Then, 33 s an iteration, the later stages take
+	// 165 s: 3 s a rollout, 4 of them left.
 	require.Equal(t, `run  training  0/10
 run  training  2/10  reward -0.4  39s left
-run  evaluating  2/10  reward -0.4  7m09s left
-run  evaluating  10/10  done
+the store is away
+run  evaluating  0/7  after step 10
+run  evaluating  3/7  after step 10  2m57s left
+run  evaluating  7/7  after step 10  2m45s left
 `, out.String())
 }
 

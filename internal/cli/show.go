@@ -8,6 +8,7 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	workflowpb "go.temporal.io/api/workflow/v1"
 
+	"multiattempt/activities"
 	"multiattempt/internal/report"
 	"multiattempt/workflows"
 )
@@ -15,6 +16,9 @@ import (
 // shown is what show --json prints of a training run: the status, and how the workflow fares.
 type shown struct {
 	workflows.Status
+	// Checkpoint takes the place of the status's in JSON: the key is there before there is a checkpoint, as null.
+	Checkpoint *activities.CheckpointRef `json:"latest_checkpoint"`
+
 	Kind     string `json:"kind"`
 	Workflow string `json:"workflow_status"`
 	URL      string `json:"url,omitempty"`
@@ -79,6 +83,9 @@ func (a *app) showTraining(ctx context.Context, s *services, info *workflowpb.Wo
 			out.Status = st
 		}
 	}
+	if !out.LatestCheckpoint.IsZero() {
+		out.Checkpoint = &out.LatestCheckpoint
+	}
 	if asJSON {
 		return a.printJSON(out)
 	}
@@ -103,6 +110,12 @@ func (a *app) printRun(ctx context.Context, s *services, r shown) error {
 	}
 	if r.Best != nil {
 		a.printf("Best        %.1f %% at step %d\n", 100*r.Best.Score, r.Best.Checkpoint.Step)
+	}
+	if !r.Data.IsZero() {
+		a.printf("Data        %s\n", r.Data.Key)
+	}
+	for _, w := range r.Warnings {
+		a.printf("Warning     %s\n", w)
 	}
 	if r.URL != "" {
 		a.printf("Temporal UI %s\n", r.URL)
@@ -141,6 +154,9 @@ func (a *app) showOther(ctx context.Context, s *services, info *workflowpb.Workf
 		return fmt.Errorf("%s %s: %w", kind, id, err)
 	}
 	out["run"], out["kind"], out["workflow_status"] = id, kind, statusWord(info.Status)
+	if _, has := out["latest_checkpoint"]; !has && kind == workflows.FinetuneName {
+		out["latest_checkpoint"] = nil
+	}
 	if asJSON {
 		return a.printJSON(out)
 	}
