@@ -24,7 +24,10 @@ func (b *Backend) program(key string, build func(g *graph.Graph) []*graph.Node) 
 		return p, nil
 	}
 	g := graph.NewGraph(b.compute, key)
-	err := exceptions.TryCatch[error](func() { g.Compile(build(g)...) })
+	var err error
+	if panicked := exceptions.TryCatch[error](func() { err = g.Compile(build(g)...) }); panicked != nil {
+		err = panicked
+	}
 	if err != nil {
 		return nil, fmt.Errorf("compile %s: %w", key, err)
 	}
