@@ -107,7 +107,7 @@ type experience struct {
 // quickstartMinutes is the experience by backend.
 var quickstartMinutes = map[string]experience{
 	engine.XLA:    {minutes: 6, measured: true},
-	engine.PureGo: {minutes: 70},
+	engine.PureGo: {minutes: 15},
 }
 
 // Times of the stages after one, as multiples of its own, as measured for the XLA backend: base 0.2 minutes, multi 3.6,
