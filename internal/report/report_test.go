@@ -36,7 +36,7 @@ func evaluation(t *testing.T, solved ...int) *evaluate.Result {
 				attempt := rollout.Attempt{Start: 10 * a, End: 10*a + 8, Outcome: rollout.Wrong, Answer: "7", Text: `\boxed{7}`, Rule: "exact"}
 				if a == k-1 && p < n {
 					attempt = rollout.Attempt{Start: 10 * a, End: 10*a + 8, Outcome: rollout.Correct, Answer: problem.Answer,
-						Text: `\boxed{` + problem.Answer + `}`, PaperCorrect: true, Rule: "exact"}
+						Text: `\boxed{` + problem.Answer + `}`, TypedCorrect: true, PaperCorrect: true, Rule: "exact"}
 				}
 				e.Attempts = append(e.Attempts, attempt)
 			}
