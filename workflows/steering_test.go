@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
 
 	"multiattempt/internal/telemetry"
 	"multiattempt/workflows"
@@ -87,6 +88,31 @@ func TestPauseHoldsBetweenIterationsUntilResume(t *testing.T) {
 	require.ErrorContains(t, again.refused, "paused already")
 	require.Equal(t, workflows.PhaseCompleted, out.Phase)
 	require.Equal(t, 6, out.Step)
+}
+
+// TestPauseDuringTheLastIterationHoldsBeforeTheEvaluation, and once that has begun there is nothing left to hold.
+func TestPauseDuringTheLastIterationHoldsBeforeTheEvaluation(t *testing.T) {
+	w := newWorld(t)
+	var held workflows.Status
+	var late *answer
+	out, _ := w.train(t, "r", settings(t, `{"preset":"small","evaluation":{"final_attempts":[1]}}`), func(_ int, env *testsuite.TestWorkflowEnvironment) {
+		during(env, 6, func() {
+			update(t, env, workflows.UpdatePause)
+			env.RegisterDelayedCallback(func() {
+				held = status(t, env)
+				update(t, env, workflows.UpdateResume)
+			}, hour)
+		})
+		env.SetOnChildWorkflowStartedListener(func(*workflow.Info, workflow.Context, converter.EncodedValues) {
+			late = update(t, env, workflows.UpdatePause)
+		})
+	})
+	require.Equal(t, workflows.PhasePaused, held.Phase)
+	require.Equal(t, 6, held.Step)
+	require.Nil(t, held.Evaluation)
+	require.ErrorContains(t, late.refused, "nothing is left to hold")
+	require.Equal(t, workflows.PhaseCompleted, out.Phase)
+	require.NotNil(t, out.Evaluation)
 }
 
 func TestStopEndsAPausedRunWithACheckpoint(t *testing.T) {

@@ -64,6 +64,10 @@ func (r *trainRun) run(ctx workflow.Context) (TrainOutput, error) {
 			return TrainOutput{}, r.leaveCheckpoint(ctx, err)
 		}
 	}
+	// A pause that was asked for during the last iteration holds before the evaluation.
+	if err := r.pauseIfAsked(ctx); err != nil {
+		return TrainOutput{}, r.leaveCheckpoint(ctx, err)
+	}
 	return r.finish(ctx)
 }
 

@@ -56,6 +56,9 @@ func (r *trainRun) mayPause() error {
 	if r.state.Status.Paused {
 		return fmt.Errorf("run %s is paused already", r.state.Status.Run)
 	}
+	if s := r.state.Status; s.Phase == PhaseEvaluating && s.Step >= s.Iterations {
+		return fmt.Errorf("run %s has made its last iteration and is being evaluated: nothing is left to hold", s.Run)
+	}
 	return r.maySteer()
 }
 
