@@ -87,7 +87,7 @@ func goldAnswers(path string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w (give the folder of the evaluation sets as argument)", err)
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read from
 	decoder := json.NewDecoder(bufio.NewReader(f))
 	var golds []string
 	for {
@@ -136,7 +136,7 @@ func readTimings(path string, want int) ([]timing, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read from
 	decoder := json.NewDecoder(bufio.NewReader(f))
 	var out []timing
 	for decoder.More() {

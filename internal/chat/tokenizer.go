@@ -203,9 +203,6 @@ func (t *tokenizer) id(token string) (int32, bool) {
 	return id, ok
 }
 
-// special says whether an id is a special token, which has no text.
-func (t *tokenizer) special(id int32) bool { return t.addedByID[id].Special }
-
 // encode turns text into tokens; added tokens are found wherever their text stands.
 func (t *tokenizer) encode(text string) ([]int32, error) {
 	var ids []int32

@@ -37,8 +37,6 @@ const GetXLA = "for a backend 5 to 8 times faster run tools/xla/install.sh (need
 var (
 	// ErrBackend: the wanted backend cannot be had on this machine.
 	ErrBackend = errors.New("backend is not available")
-	// errNoXLA: this binary was built without XLA.
-	errNoXLA = errors.New("this binary has no XLA (it was built without cgo, or not for linux/amd64)")
 )
 
 // Backend is one device and the programs compiled for it. It may be shared by goroutines.

@@ -2,7 +2,14 @@
 
 package engine
 
-import "github.com/gomlx/compute"
+import (
+	"errors"
+
+	"github.com/gomlx/compute"
+)
+
+// errNoXLA: this binary was built without XLA.
+var errNoXLA = errors.New("this binary has no XLA (it was built without cgo, or not for linux/amd64)")
 
 // newXLA fails: XLA needs cgo and a plugin for this platform.
 func newXLA(string) (compute.Backend, error) { return nil, errNoXLA }

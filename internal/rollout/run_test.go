@@ -177,7 +177,7 @@ func TestRunRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			if c.want == context.Canceled {
+			if errors.Is(c.want, context.Canceled) {
 				cancel()
 			}
 			if s, ok := c.model.(*policytest.Script); ok && c.saying == "NaN" {

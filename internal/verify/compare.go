@@ -151,7 +151,7 @@ func onlyItem(n *node) *node {
 
 // choices compares multiple-choice letters; ok is false if the gold answer is none.
 func (c *comparer) choices(gold, pred *node) (result, bool) {
-	letter := ""
+	var letter string
 	switch {
 	case gold.kind == kChoice:
 		letter = gold.name

@@ -223,7 +223,8 @@ func withoutBrackets(pred, ref string) bool {
 		pred, ref = strings.Trim(pred, "[]()"), strings.Trim(ref, "[]()")
 	}
 	drop := strings.NewReplacer("{", "", "}", "", "(", "", ")", "")
-	return strings.ToLower(drop.Replace(pred)) == strings.ToLower(drop.Replace(ref))
+	lower := func(s string) string { return strings.ToLower(drop.Replace(s)) } // as the original does: not a case folding
+	return lower(pred) == lower(ref)
 }
 
 var paperList = regexp.MustCompile(`^[(\[].+[)\]]`)

@@ -19,6 +19,7 @@ type paperUnit struct {
 // paperUnits are the words that the paper's grader deletes wherever they stand alone; a dot stands for any
 // character, as in the regular expressions they are used in.
 var paperUnits = func() (out []paperUnit) {
+	//nolint:misspell // the list is the original's, its slips included
 	names := strings.Split("east|degree|mph|kmph|ft|m sqaure| m east|sq m|deg|mile|q .|monkey|prime|ratio|profit of rs|rd|"+
 		"o|gm|p . m|lb|tile|per|dm|lt|gain|ab|way|west|a .|b .|c .|d .|e .|f .|g .|h .|t|a|h|no change|men|soldier|pie|bc|"+
 		"excess|st|inches|noon|percent|by|gal|kmh|c|acre|rise|a . m|th|π r 2|sq|mark|l|toy|coin|sq . m|gallon|° f|profit|"+

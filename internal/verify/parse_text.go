@@ -102,7 +102,8 @@ func isChoiceLetter(s string) bool { return len(s) == 1 && 'A' <= s[0] && s[0] <
 // parseChoice reads a multiple-choice answer: (C), \text{(C)}, "C) 12", "C. 12", "(D) Alina", "C Cecile".
 // A lone letter is left to the comparison, since it may be a variable.
 func parseChoice(tokens []token) *node {
-	letter, rest := "", tokens
+	var letter string
+	var rest []token
 	switch first := tokens[0]; {
 	case first.kind == tText:
 		letter, rest = textChoice(first.s, tokens[1:])

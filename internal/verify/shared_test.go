@@ -22,7 +22,7 @@ func sharedFile(t *testing.T, path string) *bufio.Scanner {
 	}
 	f, err := os.Open(filepath.Join(root, path))
 	require.NoError(t, err)
-	t.Cleanup(func() { f.Close() })
+	t.Cleanup(func() { require.NoError(t, f.Close()) })
 	s := bufio.NewScanner(f)
 	s.Buffer(nil, 1<<24)
 	return s
