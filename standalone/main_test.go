@@ -54,7 +54,7 @@ func freePorts(t *testing.T, n int) []int {
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		defer l.Close()
+		defer l.Close() //nolint:errcheck // only the port matters
 		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
 	return ports

@@ -23,7 +23,7 @@ func TestServicesThatCannotStart(t *testing.T) {
 	t.Run("ports are taken", func(t *testing.T) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		defer l.Close()
+		defer l.Close() //nolint:errcheck // only the port matters
 		_, taken, err := net.SplitHostPort(l.Addr().String())
 		require.NoError(t, err)
 		in := newInstallation(t)

@@ -34,7 +34,7 @@ func checkSpace(dir string) error {
 	if err := syscall.Statfs(dir, &fs); err != nil {
 		return fmt.Errorf("data directory %s: %w", dir, err)
 	}
-	if free := int64(fs.Bavail) * int64(fs.Bsize); free < minSpace {
+	if free := int64(fs.Bavail) * int64(fs.Bsize); free < minSpace { //nolint:unconvert // its type differs between systems
 		return fmt.Errorf("%w: %d MB are free for %s, at least %d MB are needed: free some, or choose another data directory",
 			ErrNoSpace, free>>20, dir, minSpace>>20)
 	}
@@ -93,7 +93,7 @@ func choosePorts(o Options) (ports, error) {
 				ErrPortTaken, want.name, address(*want.port), err))
 			continue
 		}
-		defer l.Close()
+		defer l.Close() //nolint:errcheck // only the port matters
 		*want.port = l.Addr().(*net.TCPAddr).Port
 	}
 	return p, taken

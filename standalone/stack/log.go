@@ -32,7 +32,7 @@ func (l serverLog) Panic(msg string, tags ...tag.Tag) { l.Fatal(msg, tags...) }
 // Fatal must not return: the server relies on it. Everything here survives the death of the process.
 func (l serverLog) Fatal(msg string, tags ...tag.Tag) {
 	l.emit(slog.LevelError, msg, tags)
-	os.Exit(1)
+	os.Exit(1) //nolint:forbidigo // see above
 }
 
 // SLog implements log.SLogWrapper.
@@ -46,7 +46,7 @@ func (l serverLog) emit(level slog.Level, msg string, tags []tag.Tag) {
 	for _, t := range tags {
 		attrs = append(attrs, slog.Any(t.Key(), t.Value()))
 	}
-	l.to.LogAttrs(context.Background(), level, msg, attrs...)
+	l.to.LogAttrs(context.Background(), level, msg, attrs...) //nolint:sloglint // the message is the server's
 }
 
 // silent drops the log of the client that sets the namespace up: its errors are returned.
