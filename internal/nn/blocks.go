@@ -31,8 +31,21 @@ func (w Weights) layer(layer int, name string) *Node { return w[layerName(layer,
 
 // Embed looks tokens up, [B, T] int32 → [B, T, D].
 func (c Config) Embed(w Weights, tokens *Node) *Node {
-	return Gather(w[embedName], InsertAxes(tokens, -1))
+	return embed(w[embedName], tokens, c.VocabSize <= denseVocabulary)
 }
+
+// embed takes rows of table [V, D], by a matrix product with one-hot rows when dense, else by a gather.
+func embed(table, tokens *Node, dense bool) *Node {
+	if dense {
+		oneHot := OneHot(tokens, table.Shape().Dim(0), table.DType())
+		return DotGeneral(oneHot, []int{2}, nil, table, []int{0}, nil)
+	}
+	return Gather(table, InsertAxes(tokens, -1))
+}
+
+// denseVocabulary is the largest vocabulary for which the embedding is a matrix product with one-hot rows: its gradient
+// is then a product too, where a gather's is a serial scatter.
+const denseVocabulary = 256
 
 // Logits maps hidden states [..., D], as Block leaves them, to unnormalised log-probabilities [..., V].
 func (c Config) Logits(w Weights, hidden *Node) *Node {

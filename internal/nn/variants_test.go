@@ -66,6 +66,17 @@ func TestChunksOfPositionsDoNotChangeLogProbs(t *testing.T) {
 	requireSame(t, whole, score(10), score(3), score(1))
 }
 
+func TestEmbeddingByGatherAndByProduct(t *testing.T) {
+	look := func(dense bool) func(g *Graph) []*Node {
+		return func(g *Graph) []*Node {
+			table := wave(g, 1.1, 6, 3)
+			x := embed(table, Const(g, [][]int32{{0, 5, 2, 2}, {5, 1, 0, 3}}), dense)
+			return append(Gradient(ReduceAllSum(Mul(x, wave(g, 0.7, 2, 4, 3))), table), x)
+		}
+	}
+	requireSame(t, look(true), look(false))
+}
+
 func TestComputingLayersAgainDoesNotChangeThem(t *testing.T) {
 	c := Config{
 		Architecture: Llama, VocabSize: 5, HiddenSize: 4, IntermediateSize: 3, Layers: 3, Heads: 2, KVHeads: 1, HeadDim: 2,
