@@ -9,7 +9,7 @@ import (
 	"multiattempt/internal/verify"
 )
 
-// FuzzGrade checks on any pair that grading ends with a consistent verdict, twice the same, in both modes.
+// FuzzGrade checks on any pair that grading ends with a consistent verdict, twice the same and within its memory, in both modes.
 func FuzzGrade(f *testing.F) {
 	for _, s := range hostileAnswers() {
 		if len(s) <= 5000 {
@@ -19,7 +19,7 @@ func FuzzGrade(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, gold, response string) {
 		for _, o := range []verify.Options{{}, {Unboxed: true}, {Mode: verify.ModePaper}} {
-			v := verify.Grade(gold, response, o)
+			v := gradeWithin(t, gold, response, o)
 			requireConsistent(t, v)
 			require.Equal(t, v, verify.Grade(gold, response, o), "verdicts repeat")
 		}

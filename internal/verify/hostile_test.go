@@ -61,16 +61,28 @@ func TestHostileInputsEnd(t *testing.T) {
 	}
 }
 
-// TestMemoryOfOneGradingIsBounded holds the bytes allocated, freed or not, for the worst inputs.
+// gradingMemory is the most that one grading may allocate, freed or not, in bytes.
+const gradingMemory = 16 << 20
+
+// gradeWithin grades and holds the grading to its memory.
+func gradeWithin(t *testing.T, gold, response string, o verify.Options) verify.Verdict {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	v := verify.Grade(gold, response, o)
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(gradingMemory), "grading %.60q against %.60q, %+v", response, gold, o)
+	return v
+}
+
+// TestMemoryOfOneGradingIsBounded holds the bytes allocated for the worst inputs, as answer and as gold, in every mode.
 func TestMemoryOfOneGradingIsBounded(t *testing.T) {
-	const limit = 16 << 20
 	for _, h := range hostileAnswers() {
-		response := `\boxed{` + h + `}`
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		verify.Grade(`\sqrt2`, response, verify.Options{})
-		runtime.ReadMemStats(&after)
-		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(limit), "grading %.60q", h)
+		for _, gold := range []string{`\sqrt2`, h} {
+			for _, o := range []verify.Options{{}, {Unboxed: true}, {Mode: verify.ModePaper}} {
+				gradeWithin(t, gold, `\boxed{`+h+`}`, o)
+			}
+		}
 	}
 }
 
