@@ -15,8 +15,8 @@ layout() {
 		return
 	fi
 	case $answer in
-	*"database \"$1\" does not exist"*) temporal-sql-tool --database "$1" create-database ;;
-	*'relation "schema_version" does not exist'*) ;;
+	*'relation '*schema_version*' does not exist'*) ;;
+	*"database "*"$1"*" does not exist"*) temporal-sql-tool --database "$1" create-database ;;
 	*)
 		echo "$answer" >&2
 		return 1
