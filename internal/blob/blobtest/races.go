@@ -78,8 +78,9 @@ func incrementRace(t *testing.T, s blob.Store) {
 // of the bodies, whole, with its own description.
 func tornReads(t *testing.T, s blob.Store) {
 	const key, rounds = "race/torn", 40
-	bodies := map[blob.Digest]int64{}
-	put(t, s, key, noise(0, 1000))
+	first := noise(rounds, 999) // written once like every other body, or one digest would have two ETags
+	bodies := map[blob.Digest]int64{blob.Sum(first): int64(len(first))}
+	put(t, s, key, first)
 	for i := range rounds {
 		b := noise(uint64(i), 1000+7919*i)
 		bodies[blob.Sum(b)] = int64(len(b))
