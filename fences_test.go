@@ -33,6 +33,8 @@ var confined = []struct {
 	{"github.com/minio/minio-go", "S3", []string{"internal/blob/s3"}},
 	{"github.com/spf13/viper", "process settings", []string{"config"}},
 	{"github.com/spf13/cobra", "the command line", []string{"internal/cli", "cmd"}},
+	{"go.opentelemetry.io", "observation", []string{"internal/telemetry", "internal/blob/watch", "worker"}},
+	{"github.com/prometheus", "observation", []string{"internal/telemetry"}},
 	{"go.temporal.io", "Temporal", []string{"workflows", "activities", "worker", "cmd", "internal/cli", "internal/telemetry"}},
 }
 

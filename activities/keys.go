@@ -31,6 +31,9 @@ func RecordKey(run string, step int) string {
 // RecordPrefix lists a run's records in the order of steps.
 func RecordPrefix(run string) string { return runKey(run) + "/records/" }
 
+// SpecPrefix lists the resolved settings that a run was started with: one object, unless other settings continued it.
+func SpecPrefix(run string) string { return runKey(run) + "/spec-" }
+
 // EvaluationPrefix lists a run's evaluations; results end in resultSuffix.
 func EvaluationPrefix(run string) string { return runKey(run) + "/evaluations/" }
 

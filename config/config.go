@@ -16,6 +16,9 @@ type Config struct {
 	Backend  Backend  `mapstructure:"backend"`
 	Worker   Worker   `mapstructure:"worker"`
 	Log      Log      `mapstructure:"log"`
+	Metrics  Metrics  `mapstructure:"metrics"`
+	Tracing  Tracing  `mapstructure:"tracing"`
+	Tracking Tracking `mapstructure:"tracking"`
 	// DataDir is where data sets and model folders are looked for by name; empty means the working directory.
 	DataDir string `mapstructure:"data_dir"`
 	// StateDir is where the embedded services keep their state, and say where they listen.
@@ -31,7 +34,19 @@ type Temporal struct {
 	Queue     string      `mapstructure:"queue"` // task queue of workflows; those of sampling and training derive from it
 	APIKey    Secret      `mapstructure:"api_key"`
 	TLS       TemporalTLS `mapstructure:"tls"`
+	Codec     Codec       `mapstructure:"codec"`
 }
+
+// Codec encrypts what histories hold (AES-256-GCM), for everybody who has no key. All processes of a run need the same.
+type Codec struct {
+	// Key is 32 random bytes in base64; KeyFile names a file with such lines, of which the first encrypts and all decrypt.
+	// At most one of both is given; without any, histories are plain.
+	Key     Secret `mapstructure:"key"`
+	KeyFile string `mapstructure:"key_file"`
+}
+
+// On reports whether histories are encrypted.
+func (c Codec) On() bool { return c.Key != "" || c.KeyFile != "" }
 
 // TemporalTLS encrypts the connection to Temporal; a client certificate authenticates this process (mTLS).
 type TemporalTLS struct {
@@ -53,8 +68,11 @@ type Store struct {
 	Bucket    string `mapstructure:"bucket"`
 	Region    string `mapstructure:"region"`
 	TLS       bool   `mapstructure:"tls"`
+	CAFile    string `mapstructure:"ca_file"`    // PEM; empty means the system's authorities
 	AccessKey string `mapstructure:"access_key"` // empty, with SecretKey: the usual AWS variables, files and instance roles
 	SecretKey Secret `mapstructure:"secret_key"`
+	// SessionToken belongs to temporary keys. They do not refresh themselves: leave all three empty where a role can.
+	SessionToken Secret `mapstructure:"session_token"`
 }
 
 // Backend says what computes.
@@ -72,6 +90,32 @@ type Worker struct {
 type Log struct {
 	Level  string `mapstructure:"level"`  // debug, info, warn or error
 	Format string `mapstructure:"format"` // text or json
+}
+
+// Metrics says where a process that works shows its numbers to Prometheus.
+type Metrics struct {
+	Listen string `mapstructure:"listen"` // host:port of GET /metrics; empty: nowhere
+}
+
+// Tracing says where spans of workflows, activities and store calls go.
+type Tracing struct {
+	Endpoint string  `mapstructure:"endpoint"` // of an OTLP collector (gRPC): http://host:4317, or https://…; empty: nowhere
+	Ratio    float64 `mapstructure:"ratio"`    // share of runs that are traced
+}
+
+// Tracking says which experiment trackers a learner keeps up to date while it trains; empty: none.
+type Tracking struct {
+	TensorBoard string `mapstructure:"tensorboard"` // directory of event files
+	MLflow      MLflow `mapstructure:"mlflow"`
+}
+
+// MLflow says how an MLflow tracking server is reached.
+type MLflow struct {
+	URL        string `mapstructure:"url"` // http://host:5000, or https://…
+	Experiment string `mapstructure:"experiment"`
+	Username   string `mapstructure:"username"`
+	Password   Secret `mapstructure:"password"`
+	Token      Secret `mapstructure:"token"` // a bearer token, in place of name and password
 }
 
 // Secret is text that prints as **redacted** in every format; Reveal is the only way to it.

@@ -57,12 +57,17 @@ func TestEveryKeyIsRead(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, config.Config{
 		Temporal: config.Temporal{Address: "temporal.example:7233", Namespace: "research", Queue: "q", APIKey: "key-that-must-not-show",
-			TLS: config.TemporalTLS{Enabled: true, CAFile: "ca.pem", CertFile: "cert.pem", KeyFile: "key.pem", ServerName: "temporal"}},
-		Store: config.Store{Endpoint: "[::1]:9000", Bucket: "runs", Region: "eu-west-1", TLS: true, AccessKey: "ak",
-			SecretKey: "secret-that-must-not-show"},
-		Backend:  config.Backend{Choice: "xla"},
-		Worker:   config.Worker{RolloutConcurrency: 4, StopTimeout: 5 * time.Minute},
-		Log:      config.Log{Level: "debug", Format: "json"},
+			TLS:   config.TemporalTLS{Enabled: true, CAFile: "/ca.pem", CertFile: "/cert.pem", KeyFile: "/key.pem", ServerName: "temporal"},
+			Codec: config.Codec{KeyFile: "/keys"}},
+		Store: config.Store{Endpoint: "[::1]:9000", Bucket: "runs", Region: "eu-west-1", TLS: true, CAFile: "/ca.pem", AccessKey: "ak",
+			SecretKey: "secret-that-must-not-show", SessionToken: "token-that-must-not-show"},
+		Backend: config.Backend{Choice: "xla"},
+		Worker:  config.Worker{RolloutConcurrency: 4, StopTimeout: 5 * time.Minute},
+		Log:     config.Log{Level: "debug", Format: "json"},
+		Metrics: config.Metrics{Listen: "127.0.0.1:9464"},
+		Tracing: config.Tracing{Endpoint: "http://127.0.0.1:4317", Ratio: 0.5},
+		Tracking: config.Tracking{TensorBoard: "/tensorboard", MLflow: config.MLflow{
+			URL: "http://127.0.0.1:5000", Experiment: "failures", Username: "u", Password: "password-that-must-not-show"}},
 		DataDir:  "/data",
 		StateDir: "/state",
 		CacheDir: "/cache",

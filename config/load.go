@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -92,17 +93,30 @@ func unknownVariables(environ []string) []spec.FieldError {
 	return wrong
 }
 
-// absolute validates the settings and makes their directories independent of the working directory.
+// absolute validates the settings and makes their paths independent of the working directory.
 func (c Config) absolute() (Config, error) {
 	if err := c.Validate(); err != nil {
 		return Config{}, err
 	}
-	for _, dir := range []*string{&c.DataDir, &c.StateDir, &c.CacheDir} {
-		abs, err := filepath.Abs(*dir)
+	for _, path := range []*string{&c.DataDir, &c.StateDir, &c.CacheDir} {
+		abs, err := filepath.Abs(*path)
 		if err != nil {
 			return Config{}, err
 		}
-		*dir = abs
+		*path = abs
+	}
+	tls := &c.Temporal.TLS
+	for _, path := range []*string{
+		&tls.CAFile, &tls.CertFile, &tls.KeyFile, &c.Temporal.Codec.KeyFile, &c.Store.CAFile, &c.Tracking.TensorBoard,
+	} {
+		if *path == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*path)
+		if err != nil {
+			return Config{}, err
+		}
+		*path = abs
 	}
 	return c, nil
 }
@@ -122,6 +136,9 @@ func (c Config) Validate() error {
 	want(c.Store.Endpoint == "" || isHostPort(c.Store.Endpoint), "store.endpoint", c.Store.Endpoint, "host:port, without http://")
 	want(c.Store.Bucket != "", "store.bucket", c.Store.Bucket, "a bucket's name")
 	want(c.Store.AccessKey == "" || c.Store.SecretKey != "", "store.secret_key", nil, "must be given with store.access_key")
+	want(c.Temporal.Codec.Key == "" || c.Temporal.Codec.KeyFile == "", "temporal.codec.key_file", c.Temporal.Codec.KeyFile, "not together with temporal.codec.key")
+	want(c.Store.SessionToken == "" || c.Store.AccessKey != "", "store.session_token", nil, "only with store.access_key and store.secret_key")
+	want(c.Store.CAFile == "" || c.Store.TLS, "store.ca_file", c.Store.CAFile, "only with store.tls")
 	want(c.Temporal.Queue != "", "temporal.queue", c.Temporal.Queue, "a task queue's name")
 	want(slices.Contains([]string{"auto", "xla", "xla:cuda", "go"}, c.Backend.Choice), "backend.choice", c.Backend.Choice,
 		"one of auto, xla, xla:cuda, go")
@@ -129,6 +146,12 @@ func (c Config) Validate() error {
 	want(time.Second <= c.Worker.StopTimeout && c.Worker.StopTimeout <= 24*time.Hour, "worker.stop_timeout", c.Worker.StopTimeout, "from 1s to 24h")
 	want(slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level", c.Log.Level, "one of debug, info, warn, error")
 	want(slices.Contains([]string{"text", "json"}, c.Log.Format), "log.format", c.Log.Format, "one of text, json")
+	want(c.Metrics.Listen == "" || isHostPort(c.Metrics.Listen), "metrics.listen", c.Metrics.Listen, "host:port, as in 127.0.0.1:9464")
+	want(c.Tracing.Endpoint == "" || isURL(c.Tracing.Endpoint), "tracing.endpoint", c.Tracing.Endpoint, "http://host:port or https://host:port")
+	want(0 < c.Tracing.Ratio && c.Tracing.Ratio <= 1, "tracing.ratio", c.Tracing.Ratio, "above 0, at most 1")
+	want(c.Tracking.MLflow.URL == "" || isURL(c.Tracking.MLflow.URL), "tracking.mlflow.url", c.Tracking.MLflow.URL, "http://host:port or https://host:port")
+	want(c.Tracking.MLflow.Experiment != "", "tracking.mlflow.experiment", c.Tracking.MLflow.Experiment, "an experiment's name")
+	want(c.Tracking.MLflow.Token == "" || c.Tracking.MLflow.Username == "", "tracking.mlflow.token", nil, "in place of a name and password")
 	want(c.StateDir != "", "state_dir", c.StateDir, "a directory")
 	want(c.CacheDir != "", "cache_dir", c.CacheDir, "a directory")
 	if len(wrong) == 0 {
@@ -148,4 +171,10 @@ func isHostPort(s string) bool {
 	}
 	_, err = net.LookupPort("tcp", port)
 	return err == nil
+}
+
+// isURL reports whether s is a web address without credentials in it.
+func isURL(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil
 }

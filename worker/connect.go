@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/api/operatorservice/v1"
 	"go.temporal.io/sdk/client"
 	sdklog "go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/temporal"
 
 	"multiattempt/config"
 	"multiattempt/internal/blob/s3"
@@ -23,9 +24,19 @@ import (
 // ErrTLS: a certificate file of the configuration cannot be used.
 var ErrTLS = errors.New("unusable certificate")
 
-// DialTemporal connects to a Temporal frontend.
-func DialTemporal(ctx context.Context, t config.Temporal, log sdklog.Logger) (client.Client, error) {
-	o := client.Options{HostPort: t.Address, Namespace: t.Namespace, Logger: log}
+// DialTemporal connects to a Temporal frontend; with changes the options of the connection.
+func DialTemporal(ctx context.Context, t config.Temporal, log sdklog.Logger, with ...func(*client.Options)) (client.Client, error) {
+	payloads, err := DataConverter(t.Codec)
+	if err != nil {
+		return nil, err
+	}
+	o := client.Options{
+		HostPort: t.Address, Namespace: t.Namespace, Logger: log, DataConverter: payloads,
+		// Messages and stack traces of failures are payloads, too, when payloads are encrypted.
+		FailureConverter: temporal.NewDefaultFailureConverter(temporal.DefaultFailureConverterOptions{
+			DataConverter: payloads, EncodeCommonAttributes: t.Codec.On(),
+		}),
+	}
 	if t.APIKey != "" {
 		o.Credentials = client.NewAPIKeyStaticCredentials(t.APIKey.Reveal())
 	}
@@ -35,6 +46,9 @@ func DialTemporal(ctx context.Context, t config.Temporal, log sdklog.Logger) (cl
 			return nil, err
 		}
 		o.ConnectionOptions.TLS = encryption
+	}
+	for _, change := range with {
+		change(&o)
 	}
 	c, err := client.DialContext(ctx, o)
 	if err != nil {
@@ -46,13 +60,9 @@ func DialTemporal(ctx context.Context, t config.Temporal, log sdklog.Logger) (cl
 func temporalTLS(t config.TemporalTLS) (*tls.Config, error) {
 	c := &tls.Config{ServerName: t.ServerName, MinVersion: tls.VersionTLS12}
 	if t.CAFile != "" {
-		pem, err := os.ReadFile(t.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("%w: temporal.tls.ca_file: %w", ErrTLS, err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%w: temporal.tls.ca_file: %s holds no PEM certificate", ErrTLS, t.CAFile)
+		var err error
+		if c.RootCAs, err = authorities("temporal.tls.ca_file", t.CAFile); err != nil {
+			return nil, err
 		}
 	}
 	if t.CertFile != "" {
@@ -65,12 +75,32 @@ func temporalTLS(t config.TemporalTLS) (*tls.Config, error) {
 	return c, nil
 }
 
+// authorities reads the certificates that setting names.
+func authorities(setting, file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrTLS, setting, err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%w: %s: %s holds no PEM certificate", ErrTLS, setting, file)
+	}
+	return pool, nil
+}
+
 // OpenStore connects to the bucket where artefacts are kept.
 func OpenStore(ctx context.Context, c config.Store) (*s3.Store, error) {
-	return s3.Open(ctx, s3.Options{
+	o := s3.Options{
 		Endpoint: c.Endpoint, Secure: c.TLS, Region: c.Region, Bucket: c.Bucket,
-		AccessKey: c.AccessKey, SecretKey: c.SecretKey.Reveal(),
-	})
+		AccessKey: c.AccessKey, SecretKey: c.SecretKey.Reveal(), SessionToken: c.SessionToken.Reveal(),
+	}
+	if c.CAFile != "" {
+		var err error
+		if o.Authorities, err = authorities("store.ca_file", c.CAFile); err != nil {
+			return nil, err
+		}
+	}
+	return s3.Open(ctx, o)
 }
 
 // ensureSearchAttributes registers what the namespace lacks: without them no workflow of ours gets past its first task.

@@ -35,8 +35,18 @@ const (
 
 // Run connects to the services that cfg names and works until ctx ends or the connection is lost for good. Then it takes
 // no more work, gives running activities cfg.Worker.StopTimeout to finish, and frees the device.
-func Run(ctx context.Context, cfg config.Config, log *slog.Logger) error {
-	temporal, err := DialTemporal(ctx, cfg.Temporal, log)
+func Run(ctx context.Context, cfg config.Config, log *slog.Logger) (err error) {
+	place, err := claim(cfg.CacheDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, place.release()) }()
+	seen, err := observe(ctx, cfg, place.name, log)
+	if err != nil {
+		return err
+	}
+	defer seen.close()
+	temporal, err := DialTemporal(ctx, cfg.Temporal, log, seen.client, place.known)
 	if err != nil {
 		return err
 	}
@@ -48,21 +58,16 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	if err := ensureSearchAttributes(ctx, temporal, cfg.Temporal.Namespace); err != nil {
 		return err
 	}
-	return serve(ctx, cfg, log, temporal, store)
+	return serve(ctx, cfg, log, temporal, seen.watch(store, cfg.Tracking), place)
 }
 
 // serve works on the queues until ctx ends.
-func serve(ctx context.Context, cfg config.Config, log *slog.Logger, temporal client.Client, store blob.Store) (err error) {
+func serve(ctx context.Context, cfg config.Config, log *slog.Logger, temporal client.Client, store blob.Store, place *place) error {
 	backend, err := engine.Open(cfg.Backend.Choice)
 	if err != nil {
 		return err
 	}
 	defer backend.Close()
-	place, err := claim(cfg.CacheDir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, place.release()) }()
 	queues := queuesOf(cfg.Temporal.Queue, place.name)
 	set, err := compose(cfg, store, backend, place.dir, queues.own)
 	if err != nil {
@@ -70,6 +75,9 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, temporal cl
 	}
 	if note := backend.Note(); note != "" {
 		log.Warn("pure-Go backend", "note", note)
+	}
+	if err := place.announce(cfg.Temporal, queues); err != nil {
+		return err
 	}
 	log.Info("worker starts", telemetry.AttrWorker, place.name, telemetry.AttrQueue, cfg.Temporal.Queue, telemetry.AttrBackend, backend.Describe())
 	return errors.Join(work(ctx, cfg.Worker, temporal, queues, set), set.Close())

@@ -81,8 +81,8 @@ func (a *app) newRoot() *cobra.Command {
 		commands  []*cobra.Command
 	}{
 		{"start", "Start:", []*cobra.Command{a.newQuickstart(), a.newUp(), a.newWorker(), a.newTrain(), a.newFinetune(), a.newEval()}},
-		{"watch", "Watch and steer:", []*cobra.Command{a.newRuns(), a.newShow(), a.newPause(), a.newResume(), a.newStop(), a.newCheckpoints(), a.newCompare()}},
-		{"tools", "Tools:", []*cobra.Command{newGradeCommand(), a.newModel(), a.newDoctor(), a.newVersion()}},
+		{"watch", "Watch and steer:", []*cobra.Command{a.newRuns(), a.newShow(), a.newPause(), a.newResume(), a.newStop(), a.newCheckpoints(), a.newCompare(), a.newExportMetrics()}},
+		{"tools", "Tools:", []*cobra.Command{newGradeCommand(), a.newModel(), a.newDoctor(), a.newHealth(), a.newCodec(), a.newVersion()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: group.id, Title: group.title})
 		for _, c := range group.commands {

@@ -13,6 +13,7 @@ import (
 	"multiattempt/internal/dataset"
 	"multiattempt/internal/engine"
 	"multiattempt/internal/spec"
+	"multiattempt/internal/track"
 	"multiattempt/presets"
 	"multiattempt/worker"
 )
@@ -49,7 +50,7 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case isAny(err, errUsage, spec.ErrInvalid, dataset.ErrData, presets.ErrNoModel, worker.ErrTLS, engine.ErrGGUF):
+	case isAny(err, errUsage, spec.ErrInvalid, dataset.ErrData, presets.ErrNoModel, worker.ErrTLS, worker.ErrCodecKey, track.ErrNoRun, engine.ErrGGUF):
 		return exitWrongInput
 	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
 		return exitInterrupted

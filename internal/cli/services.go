@@ -138,7 +138,7 @@ func dial(ctx context.Context, cfg config.Config, ui string, log sdklog.Logger) 
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	c, err := worker.DialTemporal(ctx, cfg.Temporal, log)
-	if errors.Is(err, worker.ErrTLS) {
+	if errors.Is(err, worker.ErrTLS) || errors.Is(err, worker.ErrCodecKey) {
 		return nil, err
 	}
 	if err != nil {

@@ -10,10 +10,10 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/converter"
 
 	"multiattempt/internal/blob"
 	"multiattempt/internal/spec"
+	"multiattempt/worker"
 )
 
 // memoDigest is where a started workflow remembers the digest of the settings it was started with.
@@ -66,7 +66,11 @@ func (s *services) start(ctx context.Context, o order) (started, error) {
 	}
 	var digest string
 	if payload, ok := d.Memo.GetFields()[memoDigest]; ok {
-		if err := converter.GetDefaultDataConverter().FromPayload(payload, &digest); err != nil {
+		payloads, err := worker.DataConverter(s.cfg.Temporal.Codec)
+		if err != nil {
+			return started{}, err
+		}
+		if err := payloads.FromPayload(payload, &digest); err != nil {
 			return started{}, fmt.Errorf("workflow %s: memo: %w", o.id, err)
 		}
 	}

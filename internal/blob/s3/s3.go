@@ -8,6 +8,8 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -31,14 +33,17 @@ const partSize = 64 << 20
 
 // Options say where the bucket is and who asks.
 type Options struct {
-	Endpoint   string // host:port
-	Secure     bool   // HTTPS
-	Region     string // empty: us-east-1
-	Bucket     string
-	AccessKey  string // empty, with SecretKey: the usual AWS environment variables, files and instance roles
-	SecretKey  string
-	MaxRetries int               // of one request, at growing intervals below a second; 0: 5
-	Transport  http.RoundTripper // nil: minio-go's default
+	Endpoint  string // host:port
+	Secure    bool   // HTTPS
+	Region    string // empty: us-east-1
+	Bucket    string
+	AccessKey string // empty, with SecretKey: the usual AWS environment variables, files and instance roles
+	SecretKey string
+	// SessionToken belongs to temporary keys.
+	SessionToken string
+	Authorities  *x509.CertPool    // that may have signed the server's certificate; nil: the system's
+	MaxRetries   int               // of one request, at growing intervals below a second; 0: 5
+	Transport    http.RoundTripper // nil: minio-go's default
 }
 
 // Store is a bucket.
@@ -89,8 +94,21 @@ func (o Options) region() string {
 	return o.Region
 }
 
+// transport is what requests go through.
+func (o Options) transport() (http.RoundTripper, error) {
+	if o.Transport != nil || o.Authorities == nil {
+		return o.Transport, nil
+	}
+	t, err := minio.DefaultTransport(o.Secure)
+	if err != nil {
+		return nil, err
+	}
+	t.TLSClientConfig = &tls.Config{RootCAs: o.Authorities, MinVersion: tls.VersionTLS12}
+	return t, nil
+}
+
 func connect(o Options) (*Store, error) {
-	creds := credentials.NewStaticV4(o.AccessKey, o.SecretKey, "")
+	creds := credentials.NewStaticV4(o.AccessKey, o.SecretKey, o.SessionToken)
 	if o.AccessKey == "" && o.SecretKey == "" {
 		creds = credentials.NewChainCredentials([]credentials.Provider{
 			&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}, &credentials.IAM{},
@@ -100,9 +118,13 @@ func connect(o Options) (*Store, error) {
 	if retries == 0 {
 		retries = 5
 	}
+	transport, err := o.transport()
+	if err != nil {
+		return nil, fmt.Errorf("object store at %q: %w", o.Endpoint, err)
+	}
 	// TrailingHeaders stays false: versitygw does not understand how minio-go ends a trailer.
 	core, err := minio.NewCore(o.Endpoint, &minio.Options{
-		Creds: creds, Secure: o.Secure, Region: o.region(), MaxRetries: retries, Transport: o.Transport,
+		Creds: creds, Secure: o.Secure, Region: o.region(), MaxRetries: retries, Transport: transport,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("object store at %q: %w", o.Endpoint, err)

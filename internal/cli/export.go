@@ -1,0 +1,115 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+	"github.com/spf13/cobra"
+
+	"multiattempt/config"
+	"multiattempt/internal/blob/s3"
+	"multiattempt/internal/track"
+	"multiattempt/worker"
+)
+
+func (a *app) newExportMetrics() *cobra.Command {
+	var csv, parquet string
+	var to config.Tracking
+	cmd := &cobra.Command{
+		Use:   "export-metrics RUN…",
+		Short: "Hand runs to TensorBoard or MLflow, or write their metrics as CSV or Parquet",
+		Long: `Exports every number of every iteration and evaluation of training runs, their settings and sample dialogues. It reads
+the object store only, so runs that ended or work elsewhere are exported, too. Repeating it adds what is new and nothing
+twice. A worker does the same while it trains where tracking.tensorboard or tracking.mlflow.url is set.
+
+CSV and Parquet have one row a step and one column a number; - writes to standard output. MLflow's experiment, user and
+password or token come from tracking.mlflow.* or MLflow's own environment variables.`,
+		Example: `  multiattempt export-metrics quickstart-seed1 --csv -
+  multiattempt export-metrics run-a run-b --tensorboard ./tb && tensorboard --logdir ./tb
+  multiattempt export-metrics run-a --mlflow http://127.0.0.1:5000`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, runs []string) error {
+			if csv == "" && parquet == "" && to.TensorBoard == "" && to.MLflow.URL == "" {
+				return usage("say where to: --csv, --parquet, --tensorboard or --mlflow")
+			}
+			ctx := cmd.Context()
+			store, err := a.openStore(ctx)
+			if err != nil {
+				return err
+			}
+			if err := a.exportTables(ctx, store, runs, csv, parquet); err != nil {
+				return err
+			}
+			named := a.cfg.Tracking
+			named.TensorBoard, named.MLflow.URL = to.TensorBoard, to.MLflow.URL
+			for _, tracker := range worker.Trackers(named) {
+				for _, run := range runs {
+					if err := tracker.Sync(ctx, store, run); err != nil {
+						return err
+					}
+					a.notef("%s: %s is up to date\n", tracker.Name(), run)
+				}
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&csv, "csv", "", "file to write, or -")
+	f.StringVar(&parquet, "parquet", "", "file to write, or -")
+	f.StringVar(&to.TensorBoard, "tensorboard", "", "directory of event files, one folder a run")
+	f.StringVar(&to.MLflow.URL, "mlflow", "", "tracking server, http://host:port")
+	return cmd
+}
+
+// openStore connects to the store alone: where the settings say, or where the state directory's services have it.
+func (a *app) openStore(ctx context.Context) (*s3.Store, error) {
+	found, err := readEndpoints(a.cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	cfg := found.into(a.cfg)
+	if cfg.Store.Endpoint == "" {
+		return nil, errors.Join(errServices, usage("store.endpoint names no store, and no services run from %s; %s", cfg.StateDir, howToGetServices()))
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	return worker.OpenStore(ctx, cfg.Store)
+}
+
+// exportTables writes the files that are asked for, each whole or not at all.
+func (a *app) exportTables(ctx context.Context, store *s3.Store, runs []string, csv, parquet string) error {
+	if csv == "" && parquet == "" {
+		return nil
+	}
+	table, err := track.ReadTable(ctx, store, runs)
+	if err != nil {
+		return err
+	}
+	for file, write := range map[string]func(io.Writer) error{csv: table.WriteCSV, parquet: table.WriteParquet} {
+		if file == "" {
+			continue
+		}
+		var b bytes.Buffer
+		if err := write(&b); err != nil {
+			return err
+		}
+		if file == "-" {
+			if _, err := a.stdout.Write(b.Bytes()); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			return err
+		}
+		if err := renameio.WriteFile(file, b.Bytes(), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
