@@ -13,8 +13,8 @@ import (
 func TestEveryPresetIsAValidSpecification(t *testing.T) {
 	trains, err := spec.PresetNames(presets.Train())
 	require.NoError(t, err)
-	require.Equal(t, []string{"gsm8k-smollm2", "paper", "paper-baseline", "quickstart", "quickstart-single",
-		"quickstart-small", "quickstart-small-single", "tiny"}, trains)
+	require.Equal(t, []string{"gsm8k-smollm2", "paper", "paper-baseline", "quickstart", "quickstart-credit",
+		"quickstart-grpo", "quickstart-reinforce", "quickstart-rloo", "quickstart-single", "quickstart-small", "quickstart-small-single", "tiny"}, trains)
 	for _, name := range trains {
 		_, err := spec.Resolve(preset(t, name), presets.Train())
 		require.NoError(t, err)
@@ -53,12 +53,14 @@ func TestPaperPresetIsThePaper(t *testing.T) {
 			SystemRepeat:   `Please reason step by step, and put your final answer within \boxed{}. You have {N} attempts to answer the questions.`,
 			FeedbackRepeat: `Your answer is incorrect. Try an alternative. You have {n} attempts to answer the question.`,
 		},
-		Sampling:  spec.Sampling{Temperature: 1, TopP: 1},
-		Grading:   spec.Grading{Mode: "typed"},
-		Reward:    spec.Reward{Correct: 1, Wrong: -0.5, NoAnswer: -1, Discount: 1},
-		Advantage: spec.Advantage{Gamma: 1, Lambda: 0.99, Whiten: true},
+		Sampling: spec.Sampling{Temperature: 1, TopP: 1},
+		Grading:  spec.Grading{Mode: "typed"},
+		Reward: spec.Reward{Source: "outcomes", BatchSize: 64, TimeoutSeconds: 30, Tries: 3,
+			Correct: 1, Wrong: -0.5, NoAnswer: -1, Discount: 1},
+		Advantage: spec.Advantage{Estimator: spec.EstimatorGAE, Gamma: 1, Lambda: 0.99, Whiten: true, GroupStd: true,
+			Credit: spec.CreditEpisode, AttemptGamma: 1},
 		Update: spec.Update{Minibatch: 128, Microbatch: 8, Epochs: 1, Clip: 0.2, ValueClip: 0.2, ValueWeight: 1,
-			KL: spec.KLInLoss, KLEstimator: spec.KLK3, KLCoefficient: 0.01,
+			KL: spec.KLInLoss, KLEstimator: spec.KLK3, KLCoefficient: 0.01, KLHorizon: 10000,
 			Aggregation: spec.AggregateTokens, OldLogProbs: spec.OldRecomputed, ImportanceClip: 2},
 		Optimizer: spec.Optimizer{PolicyLR: 5e-7, CriticLR: 1e-5, Beta1: 0.9, Beta2: 0.95, Epsilon: 1e-8,
 			ClipNorm: 1, WarmupFraction: 0.03, FinalFraction: 0.1},
@@ -90,6 +92,20 @@ func TestArmsDifferInAttemptsOnly(t *testing.T) {
 		require.Equal(t, 5, m.Attempts.Max)
 		m.Preset, m.Attempts.Max = single, 1
 		require.Equal(t, m, s)
+	}
+}
+
+// TestVariantsUseAsManyEpisodesAsTheQuickstart is what makes comparing them fair.
+func TestVariantsUseAsManyEpisodesAsTheQuickstart(t *testing.T) {
+	want, err := spec.Resolve(preset(t, "quickstart"), presets.Train())
+	require.NoError(t, err)
+	for _, name := range []string{"quickstart-credit", "quickstart-grpo", "quickstart-reinforce", "quickstart-rloo"} {
+		got, err := spec.Resolve(preset(t, name), presets.Train())
+		require.NoError(t, err)
+		require.Equal(t, want.Data.ProblemsPerStep*want.Data.GroupSize, got.Data.ProblemsPerStep*got.Data.GroupSize, name)
+		got.Preset, got.CriticWarmup, got.Data, got.Advantage = want.Preset, want.CriticWarmup, want.Data, want.Advantage
+		got.Update.ValueWeight = want.Update.ValueWeight
+		require.Equal(t, want, got, name)
 	}
 }
 

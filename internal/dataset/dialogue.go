@@ -44,7 +44,8 @@ func SmudgedDialogue(tuningSeed uint64, step, row int, d spec.TuningData, p spec
 		if answers[try] == problem.Answer || left == 0 {
 			return turns
 		}
-		turns = append(turns, feedback(p, left, problem.Question)...)
+		failed := spec.Failure{Left: left, Attempt: allowed - left, Answer: answers[try], Hint: p.HintAfter(nil, allowed-left)}
+		turns = append(turns, feedback(p, failed, problem.Question)...)
 	}
 }
 
@@ -58,8 +59,8 @@ func opening(p spec.Prompt, attempts int, question string) []Turn {
 }
 
 // feedback returns the turns between a failed attempt and the next one.
-func feedback(p spec.Prompt, left int, question string) []Turn {
-	turns := []Turn{{Role: p.FeedbackRole, Content: p.FeedbackText(left)}}
+func feedback(p spec.Prompt, failed spec.Failure, question string) []Turn {
+	turns := []Turn{{Role: p.FeedbackRole, Content: p.FeedbackText(failed)}}
 	if p.RepeatQuestion {
 		turns = append(turns, Turn{Role: RoleUser, Content: question})
 	}

@@ -66,9 +66,11 @@ func (d *Dialogues) Batch(tuningSeed uint64, step int) [][]Turn {
 func (d *Dialogues) Alphabet() string {
 	var text strings.Builder
 	if d.list == nil {
-		p := d.prompt // a placeholder becomes a number, whose digits the task's alphabet has
+		p := d.prompt // a placeholder becomes a number, whose digits the task's alphabet has, or a hint
 		words := []string{p.System, p.SystemSingle, p.SystemRepeat, p.Feedback, p.FeedbackRepeat}
-		text.WriteString(strings.NewReplacer("{N}", "", "{n}", "").Replace(strings.Join(words, "")))
+		placeholders := strings.NewReplacer("{N}", "", "{n}", "", "{left}", "", "{attempt}", "", "{answer}", "", spec.HintPlaceholder, "")
+		text.WriteString(placeholders.Replace(strings.Join(words, "")))
+		text.WriteString(strings.Join(p.Hints, ""))
 		text.WriteString(SmudgedAlphabet)
 	}
 	for _, turns := range d.list {

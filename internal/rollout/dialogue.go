@@ -38,7 +38,8 @@ func openingTurns(p spec.Prompt, shown dataset.Presentation) []chat.Message {
 
 // feedbackTurns are the turns between a failed attempt and the next, with left attempts remaining.
 func feedbackTurns(p spec.Prompt, shown dataset.Presentation, left int) []chat.Message {
-	turns := []chat.Message{{Role: p.FeedbackRole, Content: p.FeedbackText(left)}}
+	failed := spec.Failure{Left: left, Attempt: shown.Attempts - left}
+	turns := []chat.Message{{Role: p.FeedbackRole, Content: p.FeedbackText(failed)}}
 	if p.RepeatQuestion {
 		turns = append(turns, chat.Message{Role: dataset.RoleUser, Content: shown.Question})
 	}

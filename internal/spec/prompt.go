@@ -17,11 +17,38 @@ func (p Prompt) SystemText(attempts int) string {
 	return strings.ReplaceAll(text, "{N}", strconv.Itoa(attempts))
 }
 
-// FeedbackText is the message after a failed attempt when so many attempts are left (n ≥ 1).
-func (p Prompt) FeedbackText(left int) string {
-	text := p.Feedback
-	if p.RepeatQuestion {
-		text = p.FeedbackRepeat
+// Failure is what feedback may speak of.
+type Failure struct {
+	Left    int    // attempts that remain, at least 1
+	Attempt int    // number of the attempt that failed, from 1
+	Answer  string // what it answered; empty: nothing
+	Hint    string
+}
+
+// FeedbackText is the message after a failed attempt.
+func (p Prompt) FeedbackText(f Failure) string {
+	_, text := p.feedback()
+	left := strconv.Itoa(f.Left)
+	// One pass: what stands in an answer or a hint is never taken for a placeholder.
+	return strings.NewReplacer("{left}", left, "{n}", left, "{attempt}", strconv.Itoa(f.Attempt),
+		"{answer}", f.Answer, HintPlaceholder, f.Hint).Replace(text)
+}
+
+// ShowsAnswer reports whether feedback depends on what was answered.
+func (p Prompt) ShowsAnswer() bool {
+	_, text := p.feedback()
+	return strings.Contains(text, "{answer}")
+}
+
+// HintAfter is the hint after failed attempt number attempt (from 1): of the problem's own hints, if it has any, or else of
+// the prompt's.
+func (p Prompt) HintAfter(own []string, attempt int) string {
+	hints := p.Hints
+	if len(own) > 0 {
+		hints = own
 	}
-	return strings.ReplaceAll(text, "{n}", strconv.Itoa(left))
+	if len(hints) == 0 {
+		return ""
+	}
+	return hints[min(attempt, len(hints))-1]
 }

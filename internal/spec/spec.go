@@ -46,11 +46,19 @@ type Model struct {
 type Data struct {
 	// Train is "smudged" (generated sums with a hidden digit), a file (.jsonl, .parquet) or a data set's name.
 	Train string `json:"train"`
+	// Levels uses only problems of these levels; empty means all of them.
+	Levels []int `json:"levels,omitempty"`
+	// Curriculum is the number of first iterations over which the levels open one after another, in equal parts and the
+	// lowest first (Bengio et al., "Curriculum Learning", 2009); 0 presents all levels from the start.
+	Curriculum int `json:"curriculum"`
 	// Limit uses only the first so many problems; 0 means all.
 	Limit int `json:"limit"`
 	// FieldQuestion and FieldAnswer name the columns of a user's file; empty means problem|question and answer|final_answer|solution.
 	FieldQuestion string `json:"field_question,omitempty"`
 	FieldAnswer   string `json:"field_answer,omitempty"`
+	// FieldHint names the column with a problem's hints for {hint} in the feedback, a text or a list: one for each failed
+	// attempt, the last of them for all that follow.
+	FieldHint string `json:"field_hint,omitempty"`
 	// ProblemsPerStep is P, the number of problems presented in one iteration.
 	ProblemsPerStep int `json:"problems_per_step"`
 	// GroupSize is G, the number of episodes of each presented problem; a group shares its number of attempts.
@@ -79,8 +87,10 @@ const (
 
 // Attempts says how many attempts an episode has and when one ends.
 type Attempts struct {
-	Min int `json:"min"` // N is uniform over Min…Max, one draw a group
+	Min int `json:"min"` // N lies in Min…Max, one draw a group
 	Max int `json:"max"`
+	// Weights are the relative frequencies of N = Min, Min+1, …, Max; empty means that all are equally frequent.
+	Weights []float64 `json:"weights,omitempty"`
 	// Stop ends an attempt; StopEvery is the boundary in tokens for StopBoxed, counted from the attempt's start.
 	Stop      StopRule `json:"stop"`
 	StopEvery int      `json:"stop_every"`
@@ -89,16 +99,21 @@ type Attempts struct {
 	MaxNewTokens int        `json:"max_new_tokens"`
 }
 
-// Prompt holds the words of the dialogue. {N} is the number of attempts, {n} those that are left.
+// Prompt holds the words of the dialogue. In openings, {N} is the number of attempts. In feedback, {left} (or {n}) is the
+// number of attempts that are left, {attempt} that of the attempt that failed (from 1), {answer} its answer (empty when it
+// gave none, cut when it is long), {hint} a hint.
 type Prompt struct {
 	System         string `json:"system"`          // opening with several attempts told; {N}
 	SystemSingle   string `json:"system_single"`   // opening when SingleAttempt is set
 	SingleAttempt  bool   `json:"single_attempt"`  // use SystemSingle: the model is not told N (the paper's baseline)
-	Feedback       string `json:"feedback"`        // after a failed attempt; {n}
+	Feedback       string `json:"feedback"`        // after a failed attempt
 	FeedbackRole   string `json:"feedback_role"`   // "system" or "user"
 	RepeatQuestion bool   `json:"repeat_question"` // repeat the question in a user turn after the feedback
 	SystemRepeat   string `json:"system_repeat"`   // replaces System when RepeatQuestion is set
 	FeedbackRepeat string `json:"feedback_repeat"` // replaces Feedback when RepeatQuestion is set
+	// Hints are the texts of {hint} after the first failed attempt, the second and so on, the last of them for all that
+	// follow; a problem's own hints (Data.FieldHint) come before them.
+	Hints []string `json:"hints,omitempty"`
 }
 
 // Sampling says how tokens are drawn during training rollouts.
@@ -112,80 +127,6 @@ type Sampling struct {
 type Grading struct {
 	Mode    string `json:"mode"`    // "typed" or "paper", as verify.Mode
 	Unboxed bool   `json:"unboxed"` // accept "final answer is …" or the last number when nothing is boxed
-}
-
-// Reward is one number an episode, on its last sampled token.
-type Reward struct {
-	Correct  float64 `json:"correct"`   // some attempt was right
-	Wrong    float64 `json:"wrong"`     // never right, but some attempt had a boxed answer
-	NoAnswer float64 `json:"no_answer"` // no attempt had one
-	// Discount d in (0, 1]: a correct answer in attempt a (from 0) earns Correct·d^a.
-	Discount float64 `json:"discount"`
-}
-
-// Advantage is generalised advantage estimation over sampled tokens (Schulman et al., arXiv 1506.02438).
-type Advantage struct {
-	Gamma  float64 `json:"gamma"`  // per-token discount
-	Lambda float64 `json:"lambda"` // GAE's λ
-	Whiten bool    `json:"whiten"` // (A − mean)/sqrt(max(var, 1e-8)) over all sampled tokens of the iteration
-}
-
-// KLPlace says where the divergence from the reference enters.
-type KLPlace string
-
-// The places.
-const (
-	KLInLoss   KLPlace = "loss"
-	KLInReward KLPlace = "reward"
-	KLNone     KLPlace = "none"
-)
-
-// KLEstimator is a per-token estimate of KL(π‖π_ref) from samples of π (Schulman, "Approximating KL Divergence", 2020).
-type KLEstimator string
-
-// The estimators; Δ = log π_ref − log π.
-const (
-	KLK1 KLEstimator = "k1" // −Δ; refused in the loss, where its expected on-policy gradient is zero
-	KLK2 KLEstimator = "k2" // Δ²/2
-	KLK3 KLEstimator = "k3" // exp(Δ) − 1 − Δ
-)
-
-// Aggregation says how per-token losses become one number.
-type Aggregation string
-
-// The aggregations.
-const (
-	AggregateTokens   Aggregation = "token_mean"   // mean over all sampled tokens of the minibatch
-	AggregateEpisodes Aggregation = "episode_mean" // mean of per-episode means
-)
-
-// OldLogProbs says what the ratio's denominator is.
-type OldLogProbs string
-
-// The sources of old log-probabilities.
-const (
-	OldRecomputed OldLogProbs = "recomputed" // by the policy before its update (the paper)
-	// OldSampling recomputes them too, and weights each token by min(π_old/π_sampler, ImportanceClip), π_sampler being what
-	// was recorded while sampling (truncated importance sampling: Yao et al., "Your Efficient RL Framework Secretly Brings
-	// You Off-Policy RL Training", 2025).
-	OldSampling OldLogProbs = "sampling"
-)
-
-// Update is the PPO update of one iteration (Schulman et al., arXiv 1707.06347).
-type Update struct {
-	Minibatch      int         `json:"minibatch"`       // episodes of one optimiser step
-	Microbatch     int         `json:"microbatch"`      // episodes of one forward and backward pass; never changes the result beyond rounding
-	Epochs         int         `json:"epochs"`          // passes over the iteration's episodes
-	Clip           float64     `json:"clip"`            // ε of the policy ratio
-	ValueClip      float64     `json:"value_clip"`      // of the value around its old value
-	ValueWeight    float64     `json:"value_weight"`    // weight of the value loss, which itself carries the factor 0.5
-	KL             KLPlace     `json:"kl"`              //
-	KLEstimator    KLEstimator `json:"kl_estimator"`    //
-	KLCoefficient  float64     `json:"kl_coefficient"`  //
-	Entropy        float64     `json:"entropy"`         // weight of an entropy bonus
-	Aggregation    Aggregation `json:"aggregation"`     //
-	OldLogProbs    OldLogProbs `json:"old_log_probs"`   //
-	ImportanceClip float64     `json:"importance_clip"` // upper bound of the sampler/trainer weight with OldSampling
 }
 
 // Optimizer is Adam with linear warm-up, then cosine decay.

@@ -33,9 +33,9 @@ func (r Run) Validate() error {
 	r.Sampling.check(&c)
 	oneOf(&c, "grading.mode", r.Grading.Mode, "typed", "paper")
 	r.Reward.check(&c)
-	c.share("advantage.gamma", r.Advantage.Gamma)
-	c.share("advantage.lambda", r.Advantage.Lambda)
+	r.Advantage.check(&c)
 	r.Update.check(&c, r.Data.ProblemsPerStep*r.Data.GroupSize)
+	r.checkAlgorithm(&c)
 	r.Optimizer.check(&c)
 	c.positive("optimizer.critic_lr", r.Optimizer.CriticLR)
 	c.between("checkpoint.every", r.Checkpoint.Every, 1, maxSteps)
@@ -58,6 +58,7 @@ func (f Finetune) Validate() error {
 	}
 	f.Data.check(&c)
 	f.Prompt.check(&c)
+	f.Prompt.checkHints(&c, "")
 	f.Optimizer.check(&c)
 	c.want(f.Optimizer.CriticLR == 0, "optimizer.critic_lr", f.Optimizer.CriticLR, "0: fine-tuning has no critic")
 	c.want(1 <= f.Microbatch && f.Microbatch <= f.Data.BatchSize, "microbatch", f.Microbatch,
@@ -99,6 +100,10 @@ func (d Data) check(c *checker) {
 	c.want(d.Limit == 0 || d.Limit >= d.ProblemsPerStep, "data.limit", d.Limit,
 		"0 or at least data.problems_per_step (%d)", d.ProblemsPerStep)
 	c.between("data.shard_size", d.ShardSize, 1, maxEpisodes)
+	for i, l := range d.Levels {
+		c.want(l >= 1 && !slices.Contains(d.Levels[:i], l), fmt.Sprintf("data.levels[%d]", i), l, "a level from 1, each once")
+	}
+	c.between("data.curriculum", d.Curriculum, 0, maxSteps)
 	c.want(d.GroupSize < 1 || d.ShardSize%d.GroupSize == 0, "data.shard_size", d.ShardSize,
 		"a multiple of data.group_size (%d)", d.GroupSize)
 }
@@ -107,61 +112,32 @@ func (a Attempts) check(c *checker) {
 	c.between("attempts.min", a.Min, 1, maxAttempts)
 	c.between("attempts.max", a.Max, 1, maxAttempts)
 	c.want(a.Min <= a.Max, "attempts.min", a.Min, "at most attempts.max (%d)", a.Max)
+	a.checkWeights(c)
 	oneOf(c, "attempts.stop", a.Stop, StopTurn, StopBoxed)
 	c.between("attempts.stop_every", a.StopEvery, 1, maxTokens)
 	oneOf(c, "attempts.budget", a.Budget, BudgetShared, BudgetPerAttempt)
 	c.between("attempts.max_new_tokens", a.MaxNewTokens, 1, maxTokens)
 }
 
-func (p Prompt) check(c *checker) {
-	oneOf(c, "prompt.feedback_role", p.FeedbackRole, "system", "user")
-	tells := func(path, text, placeholder, wrong string) {
-		c.want(!strings.Contains(text, wrong), path, text, "%s stands for a number here, %s does not", placeholder, wrong)
+// checkWeights requires a frequency for each number of attempts, or none at all.
+func (a Attempts) checkWeights(c *checker) {
+	if len(a.Weights) == 0 {
+		return
 	}
-	tells("prompt.system", p.System, "{N}", "{n}")
-	tells("prompt.system_repeat", p.SystemRepeat, "{N}", "{n}")
-	tells("prompt.feedback", p.Feedback, "{n}", "{N}")
-	tells("prompt.feedback_repeat", p.FeedbackRepeat, "{n}", "{N}")
-	c.want(!strings.Contains(p.SystemSingle, "{n}") && !strings.Contains(p.SystemSingle, "{N}"),
-		"prompt.system_single", p.SystemSingle, "no number of attempts: it is the prompt that tells none")
-	feedback, path := p.Feedback, "prompt.feedback"
-	if p.RepeatQuestion {
-		feedback, path = p.FeedbackRepeat, "prompt.feedback_repeat"
+	sum := 0.0
+	for i, w := range a.Weights {
+		c.atLeastZero(fmt.Sprintf("attempts.weights[%d]", i), w)
+		sum += w
 	}
-	c.want(feedback != "", path, feedback, "some text: it is all that a failed attempt hears")
+	c.want(sum > 0, "attempts.weights", a.Weights, "at least one number above 0")
+	c.want(a.Min > a.Max || len(a.Weights) == a.Max-a.Min+1, "attempts.weights", a.Weights,
+		"%d numbers, one for each number of attempts from attempts.min (%d) to attempts.max (%d); or none", a.Max-a.Min+1, a.Min, a.Max)
 }
 
 func (s Sampling) check(c *checker) {
 	c.positive("sampling.temperature", s.Temperature)
 	c.want(0 < s.TopP && s.TopP <= 1, "sampling.top_p", s.TopP, "above 0, at most 1 (off)")
 	c.between("sampling.top_k", s.TopK, 0, math.MaxInt32)
-}
-
-func (r Reward) check(c *checker) {
-	c.finite("reward.correct", r.Correct)
-	c.finite("reward.wrong", r.Wrong)
-	c.finite("reward.no_answer", r.NoAnswer)
-	c.want(0 < r.Discount && r.Discount <= 1, "reward.discount", r.Discount, "above 0, at most 1 (off)")
-}
-
-func (u Update) check(c *checker, episodes int) {
-	c.want(1 <= u.Minibatch && u.Minibatch <= episodes && episodes%u.Minibatch == 0, "update.minibatch", u.Minibatch,
-		"a divisor of the iteration's episodes (problems_per_step × group_size = %d)", episodes)
-	c.want(1 <= u.Microbatch && u.Microbatch <= u.Minibatch, "update.microbatch", u.Microbatch,
-		"from 1 to update.minibatch (%d)", u.Minibatch)
-	c.between("update.epochs", u.Epochs, 1, 100)
-	c.want(0 < u.Clip && u.Clip < 1, "update.clip", u.Clip, "above 0, below 1")
-	c.positive("update.value_clip", u.ValueClip)
-	c.positive("update.value_weight", u.ValueWeight)
-	oneOf(c, "update.kl", u.KL, KLInLoss, KLInReward, KLNone)
-	oneOf(c, "update.kl_estimator", u.KLEstimator, KLK1, KLK2, KLK3)
-	c.want(u.KL != KLInLoss || u.KLEstimator != KLK1, "update.kl_estimator", string(u.KLEstimator),
-		"k2 or k3 in the loss: the expected on-policy gradient of k1 is zero there")
-	c.atLeastZero("update.kl_coefficient", u.KLCoefficient)
-	c.atLeastZero("update.entropy", u.Entropy)
-	oneOf(c, "update.aggregation", u.Aggregation, AggregateTokens, AggregateEpisodes)
-	oneOf(c, "update.old_log_probs", u.OldLogProbs, OldRecomputed, OldSampling)
-	c.want(u.ImportanceClip >= 1 && !math.IsInf(u.ImportanceClip, 0), "update.importance_clip", u.ImportanceClip, "at least 1")
 }
 
 func (o Optimizer) check(c *checker) {
