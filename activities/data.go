@@ -181,10 +181,24 @@ func (d *Data) sampleBatch(ctx context.Context, in SampleBatchInput) (SampleBatc
 
 // Experience is what an update learns from: an iteration's episodes and their rewards.
 type Experience struct {
-	Step     int            `json:"step"`     // iterations done before
-	Episodes []blob.Ref     `json:"episodes"` // shards
-	Rewards  []float64      `json:"rewards"`  // one an episode, in the order of shards
-	Summary  reward.Summary `json:"summary"`
+	Step     int        `json:"step"`     // iterations done before
+	Episodes []blob.Ref `json:"episodes"` // shards
+	Rewards  []float64  `json:"rewards"`  // one an episode, in the order of shards
+	// AttemptRewards are one an attempt, for credit by attempt only.
+	AttemptRewards [][]float64    `json:"attempt_rewards,omitempty"`
+	Summary        reward.Summary `json:"summary"`
+}
+
+// earned puts an experience's rewards together again.
+func (x Experience) earned() []reward.Earned {
+	all := make([]reward.Earned, len(x.Rewards))
+	for i, r := range x.Rewards {
+		all[i].Episode = r
+		if x.AttemptRewards != nil {
+			all[i].Attempts = x.AttemptRewards[i]
+		}
+	}
+	return all
 }
 
 // Reward turns the outcomes of an iteration's episodes into rewards.
@@ -204,7 +218,12 @@ func (d *Data) reward(ctx context.Context, in RewardInput) (RewardOutput, error)
 		return RewardOutput{}, err
 	}
 	rewards := reward.All(episodes, run.Reward)
-	x := Experience{Step: in.Step, Episodes: in.Episodes, Rewards: rewards, Summary: reward.Summarise(episodes, rewards)}
+	x := Experience{Step: in.Step, Episodes: in.Episodes, Rewards: reward.Whole(rewards), Summary: reward.Summarise(episodes, rewards)}
+	if run.Advantage.Credit == spec.CreditAttempt {
+		for _, r := range rewards {
+			x.AttemptRewards = append(x.AttemptRewards, r.Attempts)
+		}
+	}
 	ref, err := putJSON(ctx, d.store, stepKey(in.Run, in.Step+1), "experience", x)
 	return RewardOutput{Experience: ref, RewardMean: x.Summary.RewardMean, Solved: x.Summary.Solved}, err
 }

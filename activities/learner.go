@@ -123,6 +123,9 @@ func (l *Learner) checkpoint(ctx context.Context, at Position, pulse *pulse) (ou
 	if err := writeState(ctx, r.learner, dir); err != nil {
 		return out, errors.Join(err, l.drop())
 	}
+	if err := r.state.Write(filepath.Join(dir, checkpoint.StateDir), r.spec.Update); err != nil {
+		return out, err
+	}
 	pulse.report(Progress{What: "store state"})
 	out.Own = l.own
 	meta := checkpoint.Meta{Run: at.Run, Step: at.Step()}

@@ -21,6 +21,7 @@ type resident struct {
 	step     int         // iterations done
 	policy   blob.Digest // after them
 	learner  update.Learner
+	state    update.State // what the last step left to the next
 }
 
 // is reports whether the resident is in the state that at describes.
@@ -74,6 +75,9 @@ func (l *Learner) restore(ctx context.Context, at Position, pulse *pulse) (*resi
 			return nil, err
 		}
 		o.Model, o.State = filepath.Join(dir, checkpoint.PolicyDir), filepath.Join(dir, checkpoint.StateDir)
+		if r.state, err = update.ReadState(o.State, run.Update); err != nil {
+			return nil, err
+		}
 		r.step, r.policy = at.Checkpoint.Step, at.Restored
 	}
 	r.learner, err = l.engine.NewLearner(ctx, o)
@@ -113,10 +117,11 @@ func (r *resident) learn(ctx context.Context, s blob.Store, experience blob.Ref,
 	if err != nil {
 		return x, update.Stats{}, err
 	}
-	in := update.Input{Spec: r.spec, Step: r.step, Episodes: episodes, Rewards: x.Rewards, Peak: peak}
+	in := update.Input{Spec: r.spec, Step: r.step, Episodes: episodes, Rewards: x.earned(), Peak: peak, State: r.state}
 	stats, err := update.Run(ctx, r.learner, in, func(stage string, done, total int) {
 		pulse.report(Progress{What: fmt.Sprintf("step %d: %s", r.step+1, stage), Done: done, Of: total})
 	})
+	r.state = update.After(stats) // of no consequence after an error: the resident is dropped then
 	return x, stats, err
 }
 

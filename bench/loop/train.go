@@ -156,7 +156,7 @@ func (l *loop) evaluate(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s := reward.Summarise(episodes, make([]float64, len(episodes)))
+		s := reward.Summarise(episodes, make([]reward.Earned, len(episodes)))
 		line["accuracy"] = append(line["accuracy"], math.Round(1000*s.Solved)/10)
 		line["repeats"] = append(line["repeats"], math.Round(1000*s.Repeats)/10)
 	}

@@ -70,7 +70,7 @@ func (m *imitator) Step(ctx context.Context, batch []update.Example, lr float64)
 		}
 		masks[i] = e.Mask
 	}
-	scale, tokens, err := scales(spec.AggregateTokens, masks)
+	scale, tokens, err := scales(spec.Update{Aggregation: spec.AggregateTokens}, masks)
 	if err != nil {
 		return update.ImitationStats{}, err
 	}

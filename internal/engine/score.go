@@ -22,7 +22,10 @@ func (t *trainer) Score(ctx context.Context, episodes []rollout.Episode, progres
 			return nil, fmt.Errorf("score %s/%d: %w", e.ProblemID, e.Sample, err)
 		}
 	}
-	weights := slices.Concat(t.policy.weights, t.reference, t.critic.weights)
+	weights := slices.Concat(t.policy.weights, t.reference)
+	if t.critic != nil {
+		weights = append(weights, t.critic.weights...)
+	}
 	tokens := func(e rollout.Episode) []int32 { return e.Tokens }
 	scores, done := make([]experience.Scores, len(episodes)), 0
 	for _, m := range plan(lengths(episodes, tokens), t.update.Microbatch) {
@@ -40,7 +43,10 @@ func (t *trainer) Score(ctx context.Context, episodes []rollout.Episode, progres
 				copy(out[1:], flat[(which*m.batch+b)*m.length:])
 				return out
 			}
-			scores[i] = experience.Scores{Old: row(0), Ref: row(1), Values: row(2)}
+			scores[i] = experience.Scores{Old: row(0), Ref: row(1)}
+			if t.critic != nil {
+				scores[i].Values = row(2)
+			}
 		}
 		done += len(m.rows)
 		if progress != nil {
@@ -50,19 +56,28 @@ func (t *trainer) Score(ctx context.Context, episodes []rollout.Episode, progres
 	return scores, nil
 }
 
-// scoreBatch returns [3, B, T]: policy log-probabilities, reference log-probabilities, values. Entry t belongs to token
-// t+1.
+// scoreBatch returns [3, B, T]: policy log-probabilities, reference log-probabilities, values; [2, B, T] without a critic.
+// Entry t belongs to token t+1.
 func (t *trainer) scoreBatch(weights []compute.Buffer, m microbatch, tokens []int32) ([]float32, error) {
 	c := t.model.Config
-	key := fmt.Sprintf("score B%d T%d %+v", m.batch, m.length, c)
+	key, outputs := fmt.Sprintf("score B%d T%d critic %t %+v", m.batch, m.length, t.critic != nil, c), 2
+	if t.critic != nil {
+		outputs = 3
+	}
 	p, err := t.backend.program(key, func(g *graph.Graph) []*graph.Node {
 		policy, reference := parameters(g, "policy", c.Tensors()), parameters(g, "reference", c.Tensors())
-		critic := parameters(g, "critic", c.CriticTensors())
+		var critic []*graph.Node
+		if t.critic != nil {
+			critic = parameters(g, "critic", c.CriticTensors())
+		}
 		tokens := graph.Parameter(g, "tokens", shapes.Make(dtypes.Int32, m.batch, m.length+1))
 		now, _ := c.NextTokens(c.Bind(policy), tokens)
 		before, _ := c.NextTokens(c.Bind(reference), tokens)
-		values := c.Values(nn.Bind(c.CriticTensors(), critic), graph.SliceAxis(tokens, 1, graph.AxisRange(0, m.length)))
-		return []*graph.Node{graph.Stack([]*graph.Node{now, before, values}, 0)}
+		list := []*graph.Node{now, before}
+		if t.critic != nil {
+			list = append(list, c.Values(nn.Bind(c.CriticTensors(), critic), graph.SliceAxis(tokens, 1, graph.AxisRange(0, m.length))))
+		}
+		return []*graph.Node{graph.Stack(list, 0)}
 	})
 	if err != nil {
 		return nil, err
@@ -77,6 +92,6 @@ func (t *trainer) scoreBatch(weights []compute.Buffer, m microbatch, tokens []in
 		return nil, err
 	}
 	defer free(out...)
-	flat := make([]float32, 3*m.batch*m.length)
+	flat := make([]float32, outputs*m.batch*m.length)
 	return flat, out[0].ToFlatData(flat)
 }

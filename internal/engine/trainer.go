@@ -35,7 +35,7 @@ type TrainerOptions struct {
 	Seed      uint64 // of the run; draws a new critic's head
 }
 
-// trainer is PPO with critic and frozen reference (update.Learner). After an error of a step or of the device other than
+// trainer is PPO with frozen reference and, unless the value loss has no weight, a critic (update.Learner). After an error of a step or of the device other than
 // a refused row, a cancellation or update.ErrNotFinite, it should be closed and made anew from its last state.
 type trainer struct {
 	backend   *Backend
@@ -43,7 +43,7 @@ type trainer struct {
 	optimizer spec.Optimizer
 	model     *Model // configuration and companion files; its weights are released
 	policy    *network
-	critic    *network
+	critic    *network // nil without a critic
 	reference []compute.Buffer
 	objective objective
 }
@@ -85,14 +85,24 @@ func (t *trainer) load(ctx context.Context, o TrainerOptions) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if t.critic, err = newNetwork(t.backend, "critic", config.CriticTensors(), t.newCritic(o.Seed)); err != nil {
-		return err
+	if t.update.Critic() {
+		if t.critic, err = newNetwork(t.backend, "critic", config.CriticTensors(), t.newCritic(o.Seed)); err != nil {
+			return err
+		}
+		t.critic.inState = true
 	}
-	t.critic.inState = true
 	if o.State == "" {
 		return nil
 	}
-	return readState(o.State, t.policy, t.critic)
+	return readState(o.State, t.networks()...)
+}
+
+// networks are those that train.
+func (t *trainer) networks() []*network {
+	if t.critic == nil {
+		return []*network{t.policy}
+	}
+	return []*network{t.policy, t.critic}
 }
 
 // newCritic returns the policy's weights with a new scalar head instead of the vocabulary's, in the critic's order.
@@ -118,36 +128,47 @@ func (t *trainer) newCritic(runSeed uint64) [][]float32 {
 const (
 	planeMask = iota
 	planePolicyScale
-	planeValueScale
+	planeKLScale
 	planeOld
 	planeRef
 	planeAdvantages
+	policyPlanes // how many the policy has; the others are the critic's
+)
+const (
+	planeValueScale = iota + policyPlanes
 	planeReturns
 	planeOldValues
 	ppoPlanes
 )
 
 // ppo is the sum of policy and value loss. The two share no weights, so one backward pass serves both, and XLA runs
-// their parts side by side. The last fact is the value loss.
+// their parts side by side. The last fact is the value loss, 0 without a critic.
 func (t *trainer) ppo() objective {
 	config, u, policies := t.model.Config, t.update, len(t.policy.specs)
-	return objective{
+	o := objective{
 		key:    fmt.Sprintf("ppo %+v %+v", config, u),
-		specs:  slices.Concat(t.policy.specs, t.critic.specs),
-		planes: ppoPlanes,
+		specs:  t.policy.specs,
+		planes: policyPlanes,
 		facts:  nn.PolicyFacts + 1,
-		loss: func(weights []*graph.Node, tokens *graph.Node, p []*graph.Node) (*graph.Node, *graph.Node) {
-			loss, facts := config.PolicyLoss(config.Bind(weights[:policies]), u, nn.PolicyBatch{
-				Tokens: tokens, Mask: p[planeMask], Scale: p[planePolicyScale],
-				Old: p[planeOld], Ref: p[planeRef], Advantages: p[planeAdvantages],
-			})
-			value := config.ValueLoss(nn.Bind(t.critic.specs, weights[policies:]), u, nn.ValueBatch{
+	}
+	if t.critic != nil {
+		o.specs, o.planes = slices.Concat(t.policy.specs, t.critic.specs), ppoPlanes
+	}
+	o.loss = func(weights []*graph.Node, tokens *graph.Node, p []*graph.Node) (*graph.Node, *graph.Node) {
+		loss, facts := config.PolicyLoss(config.Bind(weights[:policies]), u, nn.PolicyBatch{
+			Tokens: tokens, Mask: p[planeMask], Scale: p[planePolicyScale], KLScale: p[planeKLScale],
+			Old: p[planeOld], Ref: p[planeRef], Advantages: p[planeAdvantages],
+		})
+		value := graph.ScalarZero(tokens.Graph(), facts.DType())
+		if t.critic != nil {
+			value = config.ValueLoss(nn.Bind(t.critic.specs, weights[policies:]), u, nn.ValueBatch{
 				Tokens: tokens, Scale: p[planeValueScale], Returns: p[planeReturns], Old: p[planeOldValues],
 			})
-			facts = graph.Concatenate([]*graph.Node{facts, graph.Reshape(value, 1)}, 0)
-			return graph.Add(loss, graph.MulScalar(value, u.ValueWeight)), facts
-		},
+			loss = graph.Add(loss, graph.MulScalar(value, u.ValueWeight))
+		}
+		return loss, graph.Concatenate([]*graph.Node{facts, graph.Reshape(value, 1)}, 0)
 	}
+	return o
 }
 
 // Step makes one optimiser step of policy and critic. Importance weights multiply all of a token's policy loss
@@ -160,49 +181,65 @@ func (t *trainer) Step(ctx context.Context, rows []experience.Row, rates update.
 	for i, r := range rows {
 		masks[i] = r.Mask
 	}
-	scale, tokens, err := scales(t.update.Aggregation, masks)
+	scale, tokens, err := scales(t.update, masks)
 	if err != nil {
 		return update.StepStats{}, err
 	}
 	batches := plan(lengths(rows, func(r experience.Row) []int32 { return r.Tokens }), t.update.Microbatch)
-	gradients, facts, err := t.objective.accumulate(ctx, t.backend, slices.Concat(t.policy.weights, t.critic.weights), batches,
-		func(m microbatch) input { return ppoInput(m, rows, scale) })
+	var weights []compute.Buffer
+	for _, n := range t.networks() {
+		weights = append(weights, n.weights...)
+	}
+	gradients, facts, err := t.objective.accumulate(ctx, t.backend, weights, batches,
+		func(m microbatch) input { return ppoInput(m, rows, scale, t.objective.planes) })
 	if err != nil {
 		return update.StepStats{}, fmt.Errorf("step: %w", err)
 	}
 	defer free(gradients...)
 	stats := ppoStats(facts, tokens)
-	split := len(t.policy.specs)
-	policy, critic := gradientList{t.policy.specs, gradients[:split]}, gradientList{t.critic.specs, gradients[split:]}
-	size, err := norms(t.backend, policy, critic)
-	if err != nil {
-		return update.StepStats{}, fmt.Errorf("step: %w", err)
-	}
-	stats.PolicyGradNorm, stats.CriticGradNorm = size[0], size[1]
-	if err := refuseNotFinite(map[string]float64{
-		"policy loss": stats.PolicyLoss, "value loss": stats.ValueLoss, "divergence": stats.KLMeanPerToken, "entropy": stats.Entropy,
-		"largest ratio": stats.RatioMax, "policy gradient norm": size[0], "critic gradient norm": size[1],
-	}); err != nil {
-		return update.StepStats{}, err
-	}
-	if rates.Policy != 0 {
-		if err := t.policy.apply(t.optimizer, rates.Policy, size[0], policy.buffers); err != nil {
-			return update.StepStats{}, fmt.Errorf("step of the policy: %w", err)
-		}
-	}
-	if rates.Critic != 0 {
-		if err := t.critic.apply(t.optimizer, rates.Critic, size[1], critic.buffers); err != nil {
-			return update.StepStats{}, fmt.Errorf("step of the critic: %w", err)
-		}
-	}
-	return stats, nil
+	return stats, t.apply(&stats, gradients, rates)
 }
 
-// ppoInput lays a micro-batch out; scale holds each row's share of a token in the minibatch's mean.
-func ppoInput(m microbatch, rows []experience.Row, scale []float64) input {
+// apply makes the Adam steps, unless a number of the minibatch is not finite.
+func (t *trainer) apply(stats *update.StepStats, gradients []compute.Buffer, rates update.Rates) error {
+	var lists []gradientList
+	rest := gradients
+	for _, n := range t.networks() {
+		lists = append(lists, gradientList{n.specs, rest[:len(n.specs)]})
+		rest = rest[len(n.specs):]
+	}
+	sizes, err := norms(t.backend, lists...)
+	if err != nil {
+		return fmt.Errorf("step: %w", err)
+	}
+	stats.PolicyGradNorm = sizes[0]
+	if t.critic != nil {
+		stats.CriticGradNorm = sizes[1]
+	}
+	if err := refuseNotFinite(map[string]float64{
+		"policy loss": stats.PolicyLoss, "value loss": stats.ValueLoss, "divergence": stats.KLMeanPerToken, "entropy": stats.Entropy,
+		"largest ratio": stats.RatioMax, "policy gradient norm": stats.PolicyGradNorm, "critic gradient norm": stats.CriticGradNorm,
+	}); err != nil {
+		return err
+	}
+	for i, n := range t.networks() {
+		rate := []float64{rates.Policy, rates.Critic}[i]
+		if rate == 0 {
+			continue
+		}
+		if err := n.apply(t.optimizer, rate, sizes[i], lists[i].buffers); err != nil {
+			return fmt.Errorf("step of the %s: %w", n.role, err)
+		}
+	}
+	return nil
+}
+
+// ppoInput lays a micro-batch out; scale holds each row's share of a token in the minibatch's mean. Without a critic there
+// are the policy's planes only.
+func ppoInput(m microbatch, rows []experience.Row, scale []float64, planes int) input {
 	return input{
 		tokens: m.tokens(func(i int) []int32 { return rows[i].Tokens }),
-		planes: m.planes(ppoPlanes, func(i int, set func(p, token int, x float32)) {
+		planes: m.planes(planes, func(i int, set func(p, token int, x float32)) {
 			r := rows[i]
 			for t, trains := range r.Mask {
 				if !trains {
@@ -214,10 +251,14 @@ func ppoInput(m microbatch, rows []experience.Row, scale []float64) input {
 				}
 				set(planeMask, t, 1)
 				set(planePolicyScale, t, float32(scale[i]*importance))
-				set(planeValueScale, t, float32(scale[i]))
+				set(planeKLScale, t, float32(scale[i]*importance*r.KLCoefficient))
 				set(planeOld, t, r.Old[t])
 				set(planeRef, t, r.Ref[t])
 				set(planeAdvantages, t, r.Advantages[t])
+				if planes == policyPlanes {
+					continue
+				}
+				set(planeValueScale, t, float32(scale[i]))
 				set(planeReturns, t, r.Returns[t])
 				set(planeOldValues, t, r.Values[t])
 			}

@@ -38,7 +38,10 @@ func (t *trainer) check(rows []experience.Row) error {
 		if err := checkTokens(t.model.Config, i, r.Tokens, r.Mask); err != nil {
 			return err
 		}
-		arrays := [][]float32{r.Old, r.Ref, r.Advantages, r.Returns, r.Values}
+		arrays := [][]float32{r.Old, r.Ref, r.Advantages}
+		if t.critic != nil {
+			arrays = append(arrays, r.Returns, r.Values)
+		}
 		if r.Weights != nil {
 			arrays = append(arrays, r.Weights)
 		}
@@ -53,7 +56,7 @@ func (t *trainer) check(rows []experience.Row) error {
 
 // scales returns the share of each row's tokens in the minibatch's mean, so that Σ share · x over masked-in tokens is
 // that mean, and the number of masked-in tokens. Shares do not depend on micro-batches.
-func scales(a spec.Aggregation, masks [][]bool) (share []float64, tokens int, err error) {
+func scales(u spec.Update, masks [][]bool) (share []float64, tokens int, err error) {
 	counts, episodes := make([]int, len(masks)), 0
 	for i, mask := range masks {
 		for _, in := range mask {
@@ -73,8 +76,10 @@ func scales(a spec.Aggregation, masks [][]bool) (share []float64, tokens int, er
 	for i, n := range counts {
 		switch {
 		case n == 0:
-		case a == spec.AggregateEpisodes:
+		case u.Aggregation == spec.AggregateEpisodes:
 			share[i] = 1 / (float64(episodes) * float64(n))
+		case u.Aggregation == spec.AggregateConstant:
+			share[i] = 1 / (float64(episodes) * float64(u.AggregationLength))
 		default:
 			share[i] = 1 / float64(tokens)
 		}

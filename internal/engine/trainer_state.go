@@ -34,9 +34,9 @@ func writePolicy(ctx context.Context, model *Model, policy *network, dir string)
 	return nil
 }
 
-// WriteState writes critic, moments and counts.
+// WriteState writes moments, counts and, where there is one, the critic.
 func (t *trainer) WriteState(ctx context.Context, dir string) error {
-	return writeState(ctx, dir, t.policy, t.critic)
+	return writeState(ctx, dir, t.networks()...)
 }
 
 // part is one list of arrays of a network in the state file.

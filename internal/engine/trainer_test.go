@@ -74,6 +74,7 @@ func drawRows(t *testing.T, learner update.Learner, n int, seed uint64) []experi
 		r := experience.Row{
 			Tokens: e.Tokens, Mask: e.Mask, Old: slices.Clone(scores[i].Old), Ref: scores[i].Ref, Values: scores[i].Values,
 			Advantages: make([]float32, len(e.Tokens)), Returns: make([]float32, len(e.Tokens)), Weights: make([]float32, len(e.Tokens)),
+			KLCoefficient: 0.01,
 		}
 		for t, in := range e.Mask {
 			if in {
@@ -301,7 +302,7 @@ func TestScoresOfAnEpisodeDoNotDependOnItsCompany(t *testing.T) {
 func TestStepsFollowTheAdvantages(t *testing.T) {
 	b := open(t, engine.PureGo)
 	o := trainerOptions(b, modelFolder(t, loud(tinyLlama)))
-	o.Update.KLCoefficient = 0
+	o.Update.KL = spec.KLNone
 	learner := newTrainer(t, o)
 	episodes := drawEpisodes(8, 4)
 	rows := drawRows(t, learner, 8, 4)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"multiattempt/internal/reward"
 	"multiattempt/internal/rollout"
 	"multiattempt/internal/spec"
 )
@@ -15,12 +16,10 @@ var ErrShape = errors.New("experience does not fit together")
 // ErrNotFinite: a log-probability, value or reward is NaN or infinite. Computing it again does not help.
 var ErrNotFinite = errors.New("not a finite number")
 
-// varianceFloor keeps whitening finite when all advantages are equal.
-const varianceFloor = 1e-8
-
 // Build turns an iteration's episodes, [P·G], with their rewards and scores in the same order, into a batch. Everything is
-// computed in float64 over sampled tokens; prompt, question, feedback and forced tokens take no part.
-func Build(episodes []rollout.Episode, rewards []float64, scores []Scores, a spec.Advantage, u spec.Update) (Batch, error) {
+// computed in float64 over sampled tokens; prompt, question, feedback and forced tokens take no part. u.KLCoefficient is
+// the coefficient that holds for this iteration.
+func Build(episodes []rollout.Episode, rewards []reward.Earned, scores []Scores, a spec.Advantage, u spec.Update) (Batch, error) {
 	if len(rewards) != len(episodes) || len(scores) != len(episodes) {
 		return Batch{}, fmt.Errorf("%w: %d episodes, %d rewards, %d scores", ErrShape, len(episodes), len(rewards), len(scores))
 	}
@@ -28,18 +27,73 @@ func Build(episodes []rollout.Episode, rewards []float64, scores []Scores, a spe
 		return Batch{}, fmt.Errorf("%w: no episodes", ErrShape)
 	}
 	b := Batch{Rows: make([]Row, len(episodes))}
+	tracks := make([]track, len(episodes))
 	for i := range episodes {
-		row, err := buildRow(&episodes[i], rewards[i], scores[i], a, u)
-		if err != nil {
+		if err := check(&episodes[i], rewards[i], scores[i], a); err != nil {
 			return Batch{}, err
 		}
-		b.Rows[i] = row
+		tracks[i] = newTrack(&episodes[i], rewards[i], scores[i], a, u)
 	}
-	b.describe(episodes)
+	switch a.Estimator {
+	case spec.EstimatorGRPO:
+		b.AttemptsWithoutPeers = compare(tracks, func(returns []float64) []float64 { return grpo(returns, a.GroupStd) })
+	case spec.EstimatorRLOO:
+		b.AttemptsWithoutPeers = compare(tracks, rloo)
+	default:
+		lambda := a.Lambda
+		if a.Estimator == spec.EstimatorReinforce {
+			lambda = 1
+		}
+		for i, t := range tracks {
+			tracks[i].advantages = GAE(t.rewards, t.values, t.discounts, lambda)
+		}
+	}
+	for i, t := range tracks {
+		b.Rows[i] = t.row(&episodes[i], scores[i], a, u)
+	}
+	b.describe(episodes, float32(u.ImportanceClip))
 	if a.Whiten {
 		b.whiten()
 	}
 	return b, nil
+}
+
+// check refuses what does not belong together and what is not a number.
+func check(e *rollout.Episode, earned reward.Earned, s Scores, a spec.Advantage) error {
+	n, critic := len(e.Tokens), a.Estimator.Critic()
+	if len(s.Old) != n || len(s.Ref) != n || critic && len(s.Values) != n {
+		return fmt.Errorf("%w: episode %s/%d has %d tokens, its scores %d, %d and %d", ErrShape, e.ProblemID, e.Sample,
+			n, len(s.Old), len(s.Ref), len(s.Values))
+	}
+	rewards := earned.Episode
+	if a.Credit == spec.CreditAttempt {
+		if len(earned.Attempts) != len(e.Attempts) {
+			return fmt.Errorf("%w: episode %s/%d has %d attempts and rewards for %d; credit by attempt needs one each", ErrShape,
+				e.ProblemID, e.Sample, len(e.Attempts), len(earned.Attempts))
+		}
+		for i, r := range earned.Attempts {
+			rewards += r
+			if e.Attempts[i].Start == e.Attempts[i].End {
+				return fmt.Errorf("%w: attempt %d of episode %s/%d has no sampled token", ErrShape, i, e.ProblemID, e.Sample)
+			}
+		}
+	}
+	at := sampledTokens(e.Mask)
+	if len(at) == 0 {
+		return fmt.Errorf("%w: episode %s/%d has no sampled token", ErrShape, e.ProblemID, e.Sample)
+	}
+	for _, t := range at {
+		value := float32(0)
+		if critic {
+			value = s.Values[t]
+		}
+		// A sum is finite only if all its terms are.
+		if sum := rewards + float64(s.Old[t]) + float64(s.Ref[t]) + float64(value) + float64(e.LogProbs[t]); math.IsNaN(sum) || math.IsInf(sum, 0) {
+			return fmt.Errorf("%w: episode %s/%d, token %d: reward %g, log-probability %g (sampler %g, reference %g), value %g", ErrNotFinite,
+				e.ProblemID, e.Sample, t, rewards, s.Old[t], e.LogProbs[t], s.Ref[t], value)
+		}
+	}
+	return nil
 }
 
 // sampledTokens lists the positions of an episode's sampled tokens, in order.
@@ -53,103 +107,23 @@ func sampledTokens(mask []bool) []int {
 	return at
 }
 
-func buildRow(e *rollout.Episode, reward float64, s Scores, a spec.Advantage, u spec.Update) (Row, error) {
-	n := len(e.Tokens)
-	if len(s.Old) != n || len(s.Ref) != n || len(s.Values) != n {
-		return Row{}, fmt.Errorf("%w: episode %s/%d has %d tokens, its scores %d, %d and %d", ErrShape, e.ProblemID, e.Sample,
-			n, len(s.Old), len(s.Ref), len(s.Values))
+// row lays a finished track out over the episode's tokens.
+func (t track) row(e *rollout.Episode, s Scores, a spec.Advantage, u spec.Update) Row {
+	row := Row{Tokens: e.Tokens, Mask: e.Mask, Old: s.Old, Ref: s.Ref, Advantages: make([]float32, len(e.Tokens))}
+	for j, at := range t.at {
+		row.Advantages[at] = float32(t.advantages[j])
 	}
-	at := sampledTokens(e.Mask)
-	if len(at) == 0 {
-		return Row{}, fmt.Errorf("%w: episode %s/%d has no sampled token", ErrShape, e.ProblemID, e.Sample)
-	}
-	for _, t := range at {
-		// A sum is finite only if all its terms are.
-		if sum := reward + float64(s.Old[t]) + float64(s.Ref[t]) + float64(s.Values[t]) + float64(e.LogProbs[t]); math.IsNaN(sum) || math.IsInf(sum, 0) {
-			return Row{}, fmt.Errorf("%w: episode %s/%d, token %d: reward %g, log-probability %g (sampler %g, reference %g), value %g", ErrNotFinite,
-				e.ProblemID, e.Sample, t, reward, s.Old[t], e.LogProbs[t], s.Ref[t], s.Values[t])
+	if a.Estimator.Critic() {
+		row.Values, row.Returns = s.Values, make([]float32, len(e.Tokens))
+		for j, at := range t.at {
+			row.Returns[at] = float32(t.advantages[j] + t.values[j])
 		}
 	}
-	perToken := tokenRewards(at, reward, s, u)
-	values := make([]float64, len(at))
-	for j, t := range at {
-		values[j] = float64(s.Values[t])
-	}
-	advantages := GAE(perToken, values, a.Gamma, a.Lambda)
-	row := Row{
-		Tokens: e.Tokens, Mask: e.Mask, Old: s.Old, Ref: s.Ref, Values: s.Values,
-		Advantages: make([]float32, n), Returns: make([]float32, n),
-	}
-	for j, t := range at {
-		row.Advantages[t] = float32(advantages[j])
-		row.Returns[t] = float32(advantages[j] + values[j])
+	if u.KL == spec.KLInLoss {
+		row.KLCoefficient = u.KLCoefficient
 	}
 	if u.OldLogProbs == spec.OldSampling {
-		row.Weights = importance(at, s.Old, e.LogProbs, u.ImportanceClip)
+		row.Weights = importance(t.at, s.Old, e.LogProbs, u.ImportanceClip)
 	}
-	return row, nil
-}
-
-// tokenRewards places the episode's reward on its last sampled token and, where the spec asks for it, the penalty for
-// leaving the reference on each.
-func tokenRewards(at []int, reward float64, s Scores, u spec.Update) []float64 {
-	r := make([]float64, len(at))
-	if u.KL == spec.KLInReward {
-		for j, t := range at {
-			r[j] = -u.KLCoefficient * KL(u.KLEstimator, float64(s.Old[t]), float64(s.Ref[t]))
-		}
-	}
-	r[len(r)-1] += reward
-	return r
-}
-
-// GAE is generalised advantage estimation (Schulman et al., arXiv 1506.02438, eq. 16) over the sampled tokens of one
-// episode, [S] each: A_j = δ_j + γλ·A_{j+1} with δ_j = r_j + γ·V_{j+1} − V_j. What is not sampled is stepped over as if it
-// were not there, so the last token of an attempt looks at the value of the next attempt's first one. The value after the
-// last sampled token is 0, in truncated episodes too.
-func GAE(rewards, values []float64, gamma, lambda float64) []float64 {
-	advantages := make([]float64, len(rewards))
-	next, following := 0.0, 0.0 // V_{j+1} and A_{j+1}
-	for j := len(rewards) - 1; j >= 0; j-- {
-		delta := rewards[j] + gamma*next - values[j]
-		following = delta + gamma*lambda*following
-		advantages[j], next = following, values[j]
-	}
-	return advantages
-}
-
-// KL estimates KL(π‖π_ref) at one sampled token from its two log-probabilities (Schulman, "Approximating KL Divergence",
-// 2020), with Δ = ref − logProb.
-func KL(estimator spec.KLEstimator, logProb, ref float64) float64 {
-	delta := ref - logProb
-	switch estimator {
-	case spec.KLK1:
-		return -delta
-	case spec.KLK2:
-		return delta * delta / 2
-	default:
-		return math.Expm1(delta) - delta
-	}
-}
-
-// importance returns min(π_trainer/π_sampler, limit) for each sampled token: what a token's loss is weighted with when the
-// sampler's arithmetic differs from the trainer's (truncated importance sampling, Ionides 2008; Yao et al. 2025).
-func importance(at []int, trainer, sampler []float32, limit float64) []float32 {
-	w := make([]float32, len(trainer))
-	for _, t := range at {
-		w[t] = float32(math.Min(math.Exp(float64(trainer[t])-float64(sampler[t])), limit))
-	}
-	return w
-}
-
-// whiten replaces advantages by (A − mean)/sqrt(max(var, 1e-8)), over all sampled tokens, population variance.
-func (b *Batch) whiten() {
-	scale := 1 / math.Sqrt(math.Max(b.AdvantageStd*b.AdvantageStd, varianceFloor))
-	for _, row := range b.Rows {
-		for t, m := range row.Mask {
-			if m {
-				row.Advantages[t] = float32((float64(row.Advantages[t]) - b.AdvantageMean) * scale)
-			}
-		}
-	}
+	return row
 }

@@ -2,11 +2,13 @@ package experience_test
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"multiattempt/internal/experience"
+	"multiattempt/internal/reward"
 	"multiattempt/internal/rollout"
 	"multiattempt/internal/spec"
 )
@@ -31,10 +33,19 @@ func scores(n int, old, ref, value float32) experience.Scores {
 	return s
 }
 
+// earned are the rewards of whole episodes.
+func earned(rewards ...float64) []reward.Earned {
+	all := make([]reward.Earned, len(rewards))
+	for i, r := range rewards {
+		all[i].Episode = r
+	}
+	return all
+}
+
 func plain() (spec.Advantage, spec.Update) {
 	u := spec.Default().Update
 	u.KL = spec.KLNone
-	return spec.Advantage{Gamma: 1, Lambda: 1}, u
+	return spec.Advantage{Estimator: spec.EstimatorGAE, Gamma: 1, Lambda: 1, Credit: spec.CreditEpisode, AttemptGamma: 1}, u
 }
 
 func TestGAE(t *testing.T) {
@@ -52,9 +63,9 @@ func TestGAE(t *testing.T) {
 		// γ = λ = ½: δ = −0.65, 0.625, −0.075, 0.25, and to each a quarter of the next result.
 		"both": {0.5, 0.5, []float64{-0.49453125, 0.621875, -0.0125, 0.25}},
 	} {
-		require.InDeltaSlice(t, c.want, experience.GAE(rewards, values, c.gamma, c.lambda), 1e-12, name)
+		require.InDeltaSlice(t, c.want, experience.GAE(rewards, values, slices.Repeat([]float64{c.gamma}, len(rewards)), c.lambda), 1e-12, name)
 	}
-	require.Empty(t, experience.GAE(nil, nil, 1, 1))
+	require.Empty(t, experience.GAE(nil, nil, nil, 1))
 }
 
 func TestKLEstimators(t *testing.T) {
@@ -74,7 +85,7 @@ func TestKLEstimators(t *testing.T) {
 func TestWhiteningEqualAdvantagesStaysFinite(t *testing.T) {
 	a, u := plain()
 	a.Whiten = true
-	b, err := experience.Build([]rollout.Episode{episode(false, true), episode(false, true)}, []float64{1, 1},
+	b, err := experience.Build([]rollout.Episode{episode(false, true), episode(false, true)}, earned(1, 1),
 		[]experience.Scores{scores(2, -1, -1, 0), scores(2, -1, -1, 0)}, a, u)
 	require.NoError(t, err)
 	require.Equal(t, []float32{0, 0}, b.Rows[0].Advantages)
@@ -87,7 +98,7 @@ func TestWhiteningEqualAdvantagesStaysFinite(t *testing.T) {
 func TestWhitenedAdvantagesHaveMeanZeroAndVarianceOne(t *testing.T) {
 	a, u := plain()
 	a.Whiten, a.Lambda = true, 0.9
-	b, err := experience.Build([]rollout.Episode{episode(false, true, true, false, true), episode(false, false, true)}, []float64{1, -0.5},
+	b, err := experience.Build([]rollout.Episode{episode(false, true, true, false, true), episode(false, false, true)}, earned(1, -0.5),
 		[]experience.Scores{scores(5, -1, -1, 0.3), scores(3, -1, -1, -0.2)}, a, u)
 	require.NoError(t, err)
 	var n, sum, squares float64
@@ -110,7 +121,7 @@ func TestFactsAreOverSampledTokens(t *testing.T) {
 	one, two := episode(false, true, true), episode(false, true, false)
 	s1 := experience.Scores{Old: []float32{9, -1, -1.5}, Ref: []float32{9, -1, -2.5}, Values: []float32{9, 0.5, 0.25}}
 	s2 := experience.Scores{Old: []float32{9, -0.75, 9}, Ref: []float32{9, -0.75, 9}, Values: []float32{9, -0.5, 9}}
-	b, err := experience.Build([]rollout.Episode{one, two}, []float64{1, -1}, []experience.Scores{s1, s2}, a, u)
+	b, err := experience.Build([]rollout.Episode{one, two}, earned(1, -1), []experience.Scores{s1, s2}, a, u)
 	require.NoError(t, err)
 	require.Equal(t, 3, b.TokensTrained)
 	// Advantages: 1 − 0.5, 1 − 0.25, −1 + 0.5. Returns: 1, 1, −1.
@@ -130,7 +141,7 @@ func TestRowsHoldTheEpisodesArrays(t *testing.T) {
 	e := episode(false, true, false)
 	e.Tokens = []int32{5, 6, 7}
 	s := scores(3, -1.25, -1, 0.5)
-	b, err := experience.Build([]rollout.Episode{e}, []float64{1}, []experience.Scores{s}, a, u)
+	b, err := experience.Build([]rollout.Episode{e}, earned(1), []experience.Scores{s}, a, u)
 	require.NoError(t, err)
 	require.Equal(t, experience.Row{
 		Tokens: e.Tokens, Mask: e.Mask, Old: s.Old, Ref: s.Ref, Values: s.Values,
@@ -148,16 +159,16 @@ func TestBuildRefusesWhatDoesNotFit(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		episodes []rollout.Episode
-		rewards  []float64
+		rewards  []reward.Earned
 		scores   []experience.Scores
 	}{
 		"no episodes":       {nil, nil, nil},
 		"a reward too few":  {[]rollout.Episode{good}, nil, []experience.Scores{fits}},
-		"a score too many":  {[]rollout.Episode{good}, []float64{1}, []experience.Scores{fits, fits}},
-		"short old":         {[]rollout.Episode{good}, []float64{1}, []experience.Scores{short(func(s *experience.Scores) { s.Old = s.Old[:1] })}},
-		"short reference":   {[]rollout.Episode{good}, []float64{1}, []experience.Scores{short(func(s *experience.Scores) { s.Ref = nil })}},
-		"long values":       {[]rollout.Episode{good}, []float64{1}, []experience.Scores{short(func(s *experience.Scores) { s.Values = make([]float32, 3) })}},
-		"nothing to reward": {[]rollout.Episode{episode(false, false)}, []float64{1}, []experience.Scores{fits}},
+		"a score too many":  {[]rollout.Episode{good}, earned(1), []experience.Scores{fits, fits}},
+		"short old":         {[]rollout.Episode{good}, earned(1), []experience.Scores{short(func(s *experience.Scores) { s.Old = s.Old[:1] })}},
+		"short reference":   {[]rollout.Episode{good}, earned(1), []experience.Scores{short(func(s *experience.Scores) { s.Ref = nil })}},
+		"long values":       {[]rollout.Episode{good}, earned(1), []experience.Scores{short(func(s *experience.Scores) { s.Values = make([]float32, 3) })}},
+		"nothing to reward": {[]rollout.Episode{episode(false, false)}, earned(1), []experience.Scores{fits}},
 	} {
 		_, err := experience.Build(c.episodes, c.rewards, c.scores, a, u)
 		require.ErrorIs(t, err, experience.ErrShape, name)
@@ -180,11 +191,11 @@ func TestBuildRefusesWhatIsNotFinite(t *testing.T) {
 	} {
 		e := episode(false, true)
 		e.LogProbs[1] = c.drawn
-		_, err := experience.Build([]rollout.Episode{e}, []float64{c.reward}, []experience.Scores{c.scores}, a, u)
+		_, err := experience.Build([]rollout.Episode{e}, earned(c.reward), []experience.Scores{c.scores}, a, u)
 		require.ErrorIs(t, err, experience.ErrNotFinite, name)
 		require.ErrorContains(t, err, "episode p/0, token 1", name)
 	}
 	ignored := experience.Scores{Old: []float32{nan, -1}, Ref: []float32{inf, -1}, Values: []float32{nan, 0}}
-	_, err := experience.Build([]rollout.Episode{episode(false, true)}, []float64{1}, []experience.Scores{ignored}, a, u)
+	_, err := experience.Build([]rollout.Episode{episode(false, true)}, earned(1), []experience.Scores{ignored}, a, u)
 	require.NoError(t, err, "what is not sampled is never read")
 }

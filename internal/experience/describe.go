@@ -7,19 +7,27 @@ import (
 	"multiattempt/internal/spec"
 )
 
-// describe fills in the batch's facts, before whitening.
-func (b *Batch) describe(episodes []rollout.Episode) {
-	var advantage, returns, residual moments
-	var values, kl, mismatch float64
+// describe fills in the batch's facts, before whitening. limit is the upper bound of importance weights.
+func (b *Batch) describe(episodes []rollout.Episode, limit float32) {
+	var advantage, returns, residual, weight moments
+	var values, kl, mismatch, truncated float64
 	for i, row := range b.Rows {
 		for t, m := range row.Mask {
 			if !m {
 				continue
 			}
 			advantage.add(float64(row.Advantages[t]))
-			returns.add(float64(row.Returns[t]))
-			residual.add(float64(row.Returns[t]) - float64(row.Values[t]))
-			values += float64(row.Values[t])
+			if row.Values != nil {
+				returns.add(float64(row.Returns[t]))
+				residual.add(float64(row.Returns[t]) - float64(row.Values[t]))
+				values += float64(row.Values[t])
+			}
+			if row.Weights != nil {
+				weight.add(float64(row.Weights[t]))
+				if row.Weights[t] >= limit {
+					truncated++
+				}
+			}
 			kl += KL(spec.KLK3, float64(row.Old[t]), float64(row.Ref[t]))
 			off := math.Abs(float64(row.Old[t]) - float64(episodes[i].LogProbs[t]))
 			mismatch += off
@@ -31,6 +39,7 @@ func (b *Batch) describe(episodes []rollout.Episode) {
 	b.AdvantageMean, b.AdvantageStd = advantage.mean, math.Sqrt(advantage.variance())
 	b.ReturnMean, b.ValueMean = returns.mean, values/n
 	b.KLMeanPerToken, b.MismatchMeanAbs = kl/n, mismatch/n
+	b.WeightMean, b.WeightTruncated = weight.mean, truncated/n
 	if v := returns.variance(); v > 0 {
 		b.ExplainedVariance = 1 - residual.variance()/v
 	}

@@ -19,6 +19,7 @@ import (
 //	context N                 the most tokens of a dialogue
 //	scenario NAME
 //	problem Q -> A in N attempts    begins an episode
+//	again                     begins another episode of the problem before
 //	says WORDS                what the model wants to write in its next attempt; a word is a token, w×3 is w w w
 //	values, old, ref, sampler NUMBERS    of the critic, the policy before its update, the reference, while sampling: one
 //	                          for each sampled token, or one for all of them; 0 and −1 when left out
@@ -41,6 +42,7 @@ type scenario struct {
 type script struct {
 	question, gold string
 	attempts       int
+	again          bool // of the same group as the episode before
 	says           []string
 	given          map[string][]float64
 	spans          []span
@@ -106,7 +108,15 @@ func (s *scenario) read(keyword, rest string) (err error) {
 	if len(s.episodes) == 0 {
 		return fmt.Errorf("%s before the first problem", keyword)
 	}
-	return s.episodes[len(s.episodes)-1].read(keyword, rest)
+	last := s.episodes[len(s.episodes)-1]
+	if keyword == "again" {
+		s.episodes = append(s.episodes, &script{
+			question: last.question, gold: last.gold, attempts: last.attempts, again: true,
+			given: map[string][]float64{}, expected: map[string][]float64{},
+		})
+		return nil
+	}
+	return last.read(keyword, rest)
 }
 
 func (s *scenario) set(assignment string) error {

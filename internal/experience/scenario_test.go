@@ -39,7 +39,7 @@ func (s *scenario) play(t *testing.T) {
 	scores := make([]experience.Scores, len(episodes))
 	for i, want := range s.episodes {
 		require.Equal(t, want.spans, spansOf(words, &episodes[i]), "%s: dialogue of problem %d", s.at, i+1)
-		require.InDelta(t, want.reward, rewards[i], 1e-12, "%s: reward of problem %d", s.at, i+1)
+		require.InDelta(t, want.reward, rewards[i].Episode, 1e-12, "%s: reward of problem %d", s.at, i+1)
 		scores[i] = want.scores(t, &episodes[i])
 	}
 	batch, err := experience.Build(episodes, rewards, scores, s.run.Advantage, s.run.Update)
@@ -76,6 +76,12 @@ func (s *scenario) rollout(t *testing.T, words *policytest.Words) []rollout.Epis
 	}
 	episodes, err := rollout.Run(t.Context(), model, words, verify.Grade, shown, settings, nil)
 	require.NoError(t, err, s.at)
+	for i, e := range s.episodes {
+		if e.again {
+			before := episodes[i-1]
+			episodes[i].ProblemID, episodes[i].Index, episodes[i].Sample = before.ProblemID, before.Index, before.Sample+1
+		}
+	}
 	return episodes
 }
 

@@ -177,16 +177,22 @@ func TestPolicyLossAgreesWithPyTorch(t *testing.T) {
 			t.Run(name+"/"+string(estimator), func(t *testing.T) {
 				u := spec.Update{
 					Clip: want.Update.Clip, KL: spec.KLInLoss, KLEstimator: estimator,
-					KLCoefficient: want.Update.KLCoefficient, Entropy: want.Update.Entropy,
+					Entropy: want.Update.Entropy,
+				}
+				scale := shares(want.Mask, want.Importance)
+				klScale := make([]float64, len(scale))
+				for i, x := range scale {
+					klScale[i] = x * want.Update.KLCoefficient
 				}
 				n := len(specs)
 				eachBackend(t, func(t *testing.T, b compute.Backend) {
 					out := call(t, b, func(in []*graph.Node) []*graph.Node {
 						loss, facts := c.PolicyLoss(c.Bind(in[:n]), u, nn.PolicyBatch{
 							Tokens: in[n], Mask: in[n+1], Scale: in[n+2], Old: in[n+3], Ref: in[n+4], Advantages: in[n+5],
+							KLScale: in[n+6],
 						})
 						return append(graph.Gradient(loss, in[:n]...), loss, facts)
-					}, f.inputs(specs, f.Weights, want.Mask, shares(want.Mask, want.Importance), want.Old, want.Ref, want.Advantages)...)
+					}, f.inputs(specs, f.Weights, want.Mask, scale, want.Old, want.Ref, want.Advantages, klScale)...)
 					requireClose(t, []float64{want.Loss}, out[n], 1e-4)
 					facts := make([]float64, nn.PolicyFacts)
 					facts[nn.FactSurrogate], facts[nn.FactKL], facts[nn.FactEntropy] = want.Surrogate, want.KL, want.EntropySum

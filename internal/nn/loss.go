@@ -14,6 +14,7 @@ type PolicyBatch struct {
 	Tokens     *Node // [B, T+1] int32
 	Mask       *Node // 1 for tokens that train
 	Scale      *Node // share of the token in the minibatch's mean, times its importance weight; 0 where Mask is 0
+	KLScale    *Node // Scale times the coefficient of the divergence; read only when the spec puts that in the loss
 	Old        *Node // log-probability in the ratio's denominator
 	Ref        *Node // reference log-probability
 	Advantages *Node
@@ -30,9 +31,9 @@ const (
 	PolicyFacts          // how many
 )
 
-// PolicyLoss is the clipped policy loss of PPO (Schulman et al., arXiv 1707.06347, eq. 7, negated), plus the weighted
-// divergence from the reference when the spec puts it in the loss, minus the weighted entropy; each summed with Scale.
-// loss is a scalar, facts are [6].
+// PolicyLoss is the clipped policy loss of PPO (Schulman et al., arXiv 1707.06347, eq. 7, negated; with another ε above 1
+// where the spec has one: DAPO, arXiv 2503.14476, eq. 10), minus the weighted entropy, both summed with Scale, plus the
+// divergence from the reference summed with KLScale when the spec puts it in the loss. loss is a scalar, facts are [6].
 func (c Config) PolicyLoss(w Weights, u spec.Update, b PolicyBatch) (loss, facts *Node) {
 	trains := GreaterThan(b.Mask, ScalarZero(b.Mask.Graph(), b.Mask.DType()))
 	zeros := ZerosLike(b.Mask)
@@ -43,20 +44,20 @@ func (c Config) PolicyLoss(w Weights, u spec.Update, b PolicyBatch) (loss, facts
 
 	ratio := Exp(logRatio)
 	free := Mul(ratio, b.Advantages)
-	clipped := Mul(ClipScalar(ratio, 1-u.Clip, 1+u.Clip), b.Advantages)
+	clipped := Mul(ClipScalar(ratio, 1-u.Clip, 1+u.Upper()), b.Advantages)
 	surrogate := Neg(Min(free, clipped))
 
 	perToken := surrogate
-	switch {
-	case u.KL == spec.KLInLoss && u.KLEstimator == spec.KLK1:
-		panic(fmt.Errorf("the estimator %s has no place in the loss: its expected gradient is zero", u.KLEstimator))
-	case u.KL == spec.KLInLoss:
-		perToken = Add(perToken, MulScalar(divergence, u.KLCoefficient))
-	}
 	if u.Entropy != 0 {
 		perToken = Sub(perToken, MulScalar(entropy, u.Entropy))
 	}
 	loss = ReduceAllSum(Mul(b.Scale, perToken))
+	switch {
+	case u.KL == spec.KLInLoss && u.KLEstimator == spec.KLK1:
+		panic(fmt.Errorf("the estimator %s has no place in the loss: its expected gradient is zero", u.KLEstimator))
+	case u.KL == spec.KLInLoss:
+		loss = Add(loss, ReduceAllSum(Mul(b.KLScale, divergence)))
+	}
 
 	decided := ConvertDType(LogicalAnd(trains, LessThan(clipped, free)), b.Mask.DType())
 	list := make([]*Node, PolicyFacts)

@@ -1,4 +1,4 @@
-// Package reward turns an episode's outcomes into one number, and a batch's outcomes into the facts people watch.
+// Package reward turns an episode's outcomes into numbers, and a batch's outcomes into the facts people watch.
 package reward
 
 import (
@@ -8,30 +8,55 @@ import (
 	"multiattempt/internal/spec"
 )
 
-// Of returns the episode's reward, to be placed on its last sampled token (Chung, Du and Fu, arXiv 2503.04808, §3):
-// Correct·Discount^a when attempt a (from 0) was right; else Wrong when some attempt had an answer, one that the grader
-// could not decide within its bounds included; else NoAnswer.
-func Of(e *rollout.Episode, r spec.Reward) float64 {
-	answered := false
-	for a, attempt := range e.Attempts {
-		switch attempt.Outcome {
-		case rollout.Correct:
-			return r.Correct * math.Pow(r.Discount, float64(a))
-		case rollout.Wrong, rollout.Bounded:
-			answered = true
-		}
-	}
-	if answered {
-		return r.Wrong
-	}
-	return r.NoAnswer
+// Earned is what an episode earned.
+type Earned struct {
+	// Episode is for all of its attempts together, to be placed on the last sampled token.
+	Episode float64
+	// Attempts are for each attempt by itself, [A]; nil when the source of rewards does not say.
+	Attempts []float64
 }
 
-// All returns the rewards of episodes, in their order.
-func All(episodes []rollout.Episode, r spec.Reward) []float64 {
-	rewards := make([]float64, len(episodes))
+// Of returns what an episode earned by its outcomes. As a whole (Chung, Du and Fu, arXiv 2503.04808, §3):
+// Correct·Discount^a when attempt a (from 0) was right; else Wrong when some attempt had an answer, one that the grader
+// could not decide within its bounds included; else NoAnswer. Each attempt by itself earns the same by its own outcome
+// alone. RepeatPenalty is taken off for each attempt that repeats an earlier answer.
+func Of(e *rollout.Episode, r spec.Reward) Earned {
+	earned := Earned{Episode: r.NoAnswer, Attempts: make([]float64, len(e.Attempts))}
+	penalty := 0.0
+	for a, attempt := range e.Attempts {
+		own := r.NoAnswer
+		switch attempt.Outcome {
+		case rollout.Correct:
+			own = r.Correct * math.Pow(r.Discount, float64(a))
+			earned.Episode = own
+		case rollout.Wrong, rollout.Bounded:
+			own = r.Wrong
+			earned.Episode = own
+		}
+		if r.RepeatPenalty > 0 && e.Repeated(a) {
+			own -= r.RepeatPenalty
+			penalty += r.RepeatPenalty
+		}
+		earned.Attempts[a] = own
+	}
+	earned.Episode -= penalty
+	return earned
+}
+
+// All returns what episodes earned, in their order.
+func All(episodes []rollout.Episode, r spec.Reward) []Earned {
+	all := make([]Earned, len(episodes))
 	for i := range episodes {
-		rewards[i] = Of(&episodes[i], r)
+		all[i] = Of(&episodes[i], r)
+	}
+	return all
+}
+
+// Whole returns the rewards of whole episodes.
+func Whole(all []Earned) []float64 {
+	rewards := make([]float64, len(all))
+	for i, e := range all {
+		rewards[i] = e.Episode
 	}
 	return rewards
 }

@@ -48,16 +48,35 @@ func TestRewardOfOutcomes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := episode(5, c.outcomes...)
-			require.Equal(t, c.paper, reward.Of(&e, paper))
-			require.Equal(t, c.halved, reward.Of(&e, halved))
-			require.InDelta(t, c.own, reward.Of(&e, own), 1e-12)
+			require.Equal(t, c.paper, reward.Of(&e, paper).Episode)
+			require.Equal(t, c.halved, reward.Of(&e, halved).Episode)
+			require.InDelta(t, c.own, reward.Of(&e, own).Episode, 1e-12)
 		})
 	}
 }
 
+func TestEachAttemptEarnsByItsOwnOutcome(t *testing.T) {
+	r := spec.Reward{Correct: 1, Wrong: -0.5, NoAnswer: -1, Discount: 0.5}
+	e := episode(5, rollout.Wrong, rollout.NoAnswer, rollout.Bounded, rollout.Truncated, rollout.Correct)
+	require.Equal(t, reward.Earned{Episode: 0.0625, Attempts: []float64{-0.5, -1, -0.5, -1, 0.0625}}, reward.Of(&e, r))
+}
+
+// TestRepeatingAnAnswerCosts: ½ is 0.5 again, and then once more; 3 is new, and no answer repeats nothing.
+func TestRepeatingAnAnswerCosts(t *testing.T) {
+	r := spec.Default().Reward
+	r.RepeatPenalty = 0.25
+	e := episode(6, rollout.Wrong, rollout.Wrong, rollout.Wrong, rollout.NoAnswer, rollout.NoAnswer, rollout.Wrong)
+	for a, answer := range []string{"0.5", `\frac{1}{2}`, "3", "", "", "1/2"} {
+		e.Attempts[a].Answer = answer
+	}
+	require.Equal(t, reward.Earned{Episode: -1, Attempts: []float64{-0.5, -0.75, -0.5, -1, -1, -0.75}}, reward.Of(&e, r))
+	r.RepeatPenalty = 0
+	require.Equal(t, -0.5, reward.Of(&e, r).Episode)
+}
+
 func TestAllKeepsTheOrder(t *testing.T) {
 	episodes := []rollout.Episode{episode(1, rollout.NoAnswer), episode(1, rollout.Correct), episode(1, rollout.Wrong)}
-	require.Equal(t, []float64{-1, 1, -0.5}, reward.All(episodes, spec.Default().Reward))
+	require.Equal(t, []float64{-1, 1, -0.5}, reward.Whole(reward.All(episodes, spec.Default().Reward)))
 }
 
 func TestSummary(t *testing.T) {

@@ -25,14 +25,14 @@ type Summary struct {
 }
 
 // Summarise counts what happened in episodes whose rewards are given in the same order.
-func Summarise(episodes []rollout.Episode, rewards []float64) Summary {
+func Summarise(episodes []rollout.Episode, rewards []Earned) Summary {
 	s := Summary{Episodes: len(episodes), Outcomes: map[rollout.Outcome]float64{}}
 	var total float64
 	var repeats, failedFirst, recovered int
 	solvedAt := []int{}
 	for i := range episodes {
 		e := &episodes[i]
-		total += rewards[i]
+		total += rewards[i].Episode
 		for len(solvedAt) < e.MaxTries {
 			solvedAt = append(solvedAt, 0)
 		}

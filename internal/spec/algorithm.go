@@ -148,6 +148,9 @@ type Update struct {
 // Critic reports whether the update trains a critic.
 func (u Update) Critic() bool { return u.ValueWeight > 0 }
 
+// Adaptive reports whether the coefficient of the divergence is steered.
+func (u Update) Adaptive() bool { return u.KLTarget > 0 }
+
 // Upper is the ε of the policy ratio above 1.
 func (u Update) Upper() float64 {
 	if u.ClipHigh > 0 {

@@ -55,7 +55,7 @@ func (u Update) check(c *checker, episodes int) {
 		"0 (as update.clip) or at least update.clip (%g)", u.Clip)
 	c.positive("update.value_clip", u.ValueClip)
 	c.atLeastZero("update.value_weight", u.ValueWeight)
-	u.checkDivergence(c)
+	u.checkDivergence(c, episodes)
 	c.atLeastZero("update.entropy", u.Entropy)
 	oneOf(c, "update.aggregation", u.Aggregation, AggregateTokens, AggregateEpisodes, AggregateConstant)
 	c.want(u.Aggregation != AggregateConstant || 1 <= u.AggregationLength && u.AggregationLength <= maxTokens, "update.aggregation_length",
@@ -66,17 +66,19 @@ func (u Update) check(c *checker, episodes int) {
 	c.want(u.ImportanceClip >= 1 && !math.IsInf(u.ImportanceClip, 0), "update.importance_clip", u.ImportanceClip, "at least 1")
 }
 
-func (u Update) checkDivergence(c *checker) {
+func (u Update) checkDivergence(c *checker, episodes int) {
 	oneOf(c, "update.kl", u.KL, KLInLoss, KLInReward, KLNone)
 	oneOf(c, "update.kl_estimator", u.KLEstimator, KLK1, KLK2, KLK3)
 	c.want(u.KL != KLInLoss || u.KLEstimator != KLK1, "update.kl_estimator", string(u.KLEstimator),
 		"k2 or k3 in the loss: the expected on-policy gradient of k1 is zero there")
 	c.atLeastZero("update.kl_coefficient", u.KLCoefficient)
 	c.atLeastZero("update.kl_target", u.KLTarget)
-	c.want(u.KLTarget == 0 || u.KL != KLNone, "update.kl_target", u.KLTarget, "0 with update.kl none: there is no coefficient to steer")
-	c.want(u.KLTarget == 0 || u.KLCoefficient != 0, "update.kl_coefficient", u.KLCoefficient,
+	c.want(!u.Adaptive() || u.KL != KLNone, "update.kl_target", u.KLTarget, "0 with update.kl none: there is no coefficient to steer")
+	c.want(!u.Adaptive() || u.KLCoefficient != 0, "update.kl_coefficient", u.KLCoefficient,
 		"above 0 with update.kl_target: it is steered by factors and would stay 0")
 	c.positive("update.kl_horizon", u.KLHorizon)
+	c.want(!u.Adaptive() || u.KLHorizon >= float64(episodes), "update.kl_horizon", u.KLHorizon,
+		"at least the iteration's episodes (%d), as update.kl_target steers after each", episodes)
 }
 
 // checkAlgorithm refuses settings that contradict each other.

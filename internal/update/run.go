@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"multiattempt/internal/experience"
+	"multiattempt/internal/reward"
 	"multiattempt/internal/rollout"
 	"multiattempt/internal/seed"
 	"multiattempt/internal/spec"
@@ -15,8 +16,9 @@ type Input struct {
 	Spec     spec.Run
 	Step     int               // iterations done before
 	Episodes []rollout.Episode // [P·G]
-	Rewards  []float64         // one an episode
+	Rewards  []reward.Earned   // one an episode
 	Peak     *Rates            // peak learning rates in place of the spec's, when steering set them
+	State    State             // what the iteration before left, beside the learner's own state
 }
 
 // Progress is told what part of an update is done; done and total are in the stage's own unit.
@@ -28,42 +30,89 @@ func Run(ctx context.Context, l Learner, in Input, progress Progress) (Stats, er
 	if progress == nil {
 		progress = func(string, int, int) {}
 	}
-	n := len(in.Episodes)
-	scores, err := l.Score(ctx, in.Episodes, func(done int) { progress("score", done, n) })
-	if err != nil {
-		return Stats{}, fmt.Errorf("score step %d: %w", in.Step, err)
+	r := run{Input: in, learner: l, progress: progress}
+	if len(in.Rewards) != len(in.Episodes) || len(in.Episodes) == 0 {
+		return Stats{}, fmt.Errorf("%w: %d episodes, %d rewards", experience.ErrShape, len(in.Episodes), len(in.Rewards))
 	}
-	batch, err := experience.Build(in.Episodes, in.Rewards, scores, in.Spec.Advantage, in.Spec.Update)
+	if in.Spec.Advantage.DropEqualGroups {
+		r.Episodes, r.Rewards, r.selection = experience.DropEqual(in.Episodes, in.Rewards, in.Spec.Advantage.Credit)
+	}
+	r.Spec.Update.KLCoefficient = in.State.coefficient(in.Spec.Update)
+	batch, err := r.build(ctx)
 	if err != nil {
 		return Stats{}, err
 	}
-	schedule := NewSchedule(in.Spec, in.Peak)
-	minibatches := minibatchesOf(n, in.Spec.Update.Minibatch)
-	steps := minibatches * in.Spec.Update.Epochs
 	collected := newCollector(batch)
-	for epoch := range in.Spec.Update.Epochs {
-		order := seed.Rand("update/order", in.Spec.Seed, uint64(in.Step), uint64(epoch)).Perm(n)
-		for m := range minibatches {
-			at := epoch*minibatches + m
-			rates := schedule.Rates(in.Step, at)
-			stats, err := l.Step(ctx, pick(batch.Rows, order[m*in.Spec.Update.Minibatch:], in.Spec.Update.Minibatch), rates)
-			if err != nil {
-				return Stats{}, fmt.Errorf("step %d, minibatch %d of %d: %w", in.Step, at+1, steps, err)
-			}
-			collected.add(stats, rates)
-			progress("update", at+1, steps)
-		}
+	if err := r.optimise(ctx, batch.Rows, collected); err != nil {
+		return Stats{}, err
 	}
-	return collected.stats(), nil
+	stats := collected.stats()
+	stats.Groups, stats.GroupsDropped, stats.EpisodesDropped = r.selection.Groups, r.selection.GroupsDropped, r.selection.EpisodesDropped
+	stats.KLCoefficient = r.Spec.Update.KLCoefficient
+	stats.NextKLCoefficient = nextCoefficient(r.Spec.Update, stats.KL, len(r.Episodes))
+	return stats, nil
 }
 
-// minibatchesOf is the number of minibatches of one epoch; the last one may be smaller.
+// run is one iteration's update under way.
+type run struct {
+	Input
+	learner   Learner
+	progress  Progress
+	selection experience.Selection
+}
+
+// build scores the episodes and turns them into a batch; one without rows when no episode is left.
+func (r *run) build(ctx context.Context) (experience.Batch, error) {
+	n := len(r.Episodes)
+	if n == 0 {
+		return experience.Batch{}, nil
+	}
+	scores, err := r.learner.Score(ctx, r.Episodes, func(done int) { r.progress("score", done, n) })
+	if err != nil {
+		return experience.Batch{}, fmt.Errorf("score step %d: %w", r.Step, err)
+	}
+	return experience.Build(r.Episodes, r.Rewards, scores, r.Spec.Advantage, r.Spec.Update)
+}
+
+// optimise makes the optimiser steps, all of them unless the policy moves away further than StopKL allows.
+func (r *run) optimise(ctx context.Context, rows []experience.Row, collected *collector) error {
+	u := r.Spec.Update
+	schedule := NewSchedule(r.Spec, r.Peak)
+	minibatches := minibatchesOf(len(rows), u.Minibatch)
+	steps := minibatches * u.Epochs
+	for epoch := range u.Epochs {
+		order := seed.Rand("update/order", r.Spec.Seed, uint64(r.Step), uint64(epoch)).Perm(len(rows))
+		for m := range minibatches {
+			at := epoch*minibatches + m
+			rates := schedule.Rates(r.Step, at)
+			stats, err := r.learner.Step(ctx, pick(rows, share(order, minibatches, m)), rates)
+			if err != nil {
+				return fmt.Errorf("step %d, minibatch %d of %d: %w", r.Step, at+1, steps, err)
+			}
+			collected.add(stats, rates)
+			r.progress("update", at+1, steps)
+			if u.StopKL > 0 && stats.ApproxKL > u.StopKL {
+				collected.s.OptimizerStepsSkipped = steps - at - 1
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// minibatchesOf is the number of minibatches of one epoch.
 func minibatchesOf(episodes, size int) int { return (episodes + size - 1) / size }
 
-// pick returns the rows named by the first count of order.
-func pick(rows []experience.Row, order []int, count int) []experience.Row {
-	picked := make([]experience.Row, 0, count)
-	for _, i := range order[:min(count, len(order))] {
+// share is minibatch m of so many, dealt as evenly as whole episodes allow: no small rest whose tokens would weigh more.
+func share(order []int, minibatches, m int) []int {
+	bound := func(i int) int { return (len(order)*i + minibatches - 1) / minibatches }
+	return order[bound(m):bound(m+1)]
+}
+
+// pick returns the rows named by order.
+func pick(rows []experience.Row, order []int) []experience.Row {
+	picked := make([]experience.Row, 0, len(order))
+	for _, i := range order {
 		picked = append(picked, rows[i])
 	}
 	return picked

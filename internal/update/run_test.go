@@ -64,14 +64,14 @@ func (r *recorder) WriteState(context.Context, string) error  { return nil }
 func (r *recorder) Close() error                              { return nil }
 
 // numbered returns n episodes of one sampled token, whose first token is their number, with rewards.
-func numbered(n int) ([]rollout.Episode, []float64) {
-	episodes, rewards := make([]rollout.Episode, n), make([]float64, n)
+func numbered(n int) ([]rollout.Episode, []reward.Earned) {
+	episodes, rewards := make([]rollout.Episode, n), make([]reward.Earned, n)
 	for i := range episodes {
 		episodes[i] = rollout.Episode{
 			ProblemID: fmt.Sprint(i), Attempts: []rollout.Attempt{{Start: 1, End: 2}},
 			Tokens: []int32{int32(i), 1}, Mask: []bool{false, true}, LogProbs: []float32{0, -1},
 		}
-		rewards[i] = float64(i)
+		rewards[i].Episode = float64(i)
 	}
 	return episodes, rewards
 }
@@ -146,7 +146,7 @@ func TestRunTrainsARemainderInASmallerMinibatch(t *testing.T) {
 func TestStatsAreMeansOverTokens(t *testing.T) {
 	in := input(0)
 	in.Spec.Update.Epochs = 1
-	in.Spec.Advantage = spec.Advantage{Gamma: 1, Lambda: 1, Whiten: true}
+	in.Spec.Advantage = spec.Advantage{Estimator: spec.EstimatorGAE, Gamma: 1, Lambda: 1, Whiten: true, Credit: spec.CreditEpisode, AttemptGamma: 1}
 	l := &recorder{stats: []update.StepStats{
 		{
 			PolicyLoss: 1, ValueLoss: 2, Entropy: 3, ClipFraction: 0.5, RatioMax: 1.5, ApproxKL: 0.1, PolicyGradNorm: 4, CriticGradNorm: 8,

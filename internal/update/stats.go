@@ -8,26 +8,39 @@ import (
 
 // Stats are the facts of one iteration's update. Names carry unit and denominator; "token" is a sampled token.
 type Stats struct {
-	TokensTrained     int     `json:"tokens_trained"`
-	OptimizerSteps    int     `json:"optimizer_steps"`
-	PolicyLR          float64 `json:"policy_lr"` // of the last optimiser step
-	CriticLR          float64 `json:"critic_lr"`
-	PolicyLoss        float64 `json:"policy_loss"` // means over optimiser steps, weighted by tokens
-	ValueLoss         float64 `json:"value_loss"`
-	KL                float64 `json:"kl_k3_mean_per_token"` // against the reference, before the update
-	Entropy           float64 `json:"entropy_mean_per_token_nats"`
-	ClipFraction      float64 `json:"clip_fraction_of_tokens"`
-	RatioMax          float64 `json:"ratio_max"`
-	ApproxKL          float64 `json:"approx_kl_k3_mean_per_token"` // against the policy before the update
-	PolicyGradNorm    float64 `json:"policy_grad_norm_mean"`       // before clipping
-	CriticGradNorm    float64 `json:"critic_grad_norm_mean"`
-	AdvantageMean     float64 `json:"advantage_mean_per_token"` // before whitening
-	AdvantageStd      float64 `json:"advantage_std_per_token"`
-	ReturnMean        float64 `json:"return_mean_per_token"`
-	ValueMean         float64 `json:"value_mean_per_token"`
-	ExplainedVariance float64 `json:"value_explained_variance"`
-	MismatchMeanAbs   float64 `json:"sampler_mismatch_mean_abs_per_token"` // |log-prob of sampler − of trainer|
-	MismatchMax       float64 `json:"sampler_mismatch_max_abs"`
+	TokensTrained  int `json:"tokens_trained"`
+	OptimizerSteps int `json:"optimizer_steps"`
+	// OptimizerStepsSkipped were left out because the policy had moved further than update.stop_kl.
+	OptimizerStepsSkipped int `json:"optimizer_steps_skipped"`
+	// Groups with advantage.drop_equal_groups, and those left out because all their rewards were equal.
+	Groups          int `json:"groups"`
+	GroupsDropped   int `json:"groups_dropped"`
+	EpisodesDropped int `json:"episodes_dropped"`
+	// AttemptsWithoutPeers got the advantage 0: no other episode of their group made that attempt.
+	AttemptsWithoutPeers int     `json:"attempts_without_peers"`
+	PolicyLR             float64 `json:"policy_lr"` // of the last optimiser step
+	CriticLR             float64 `json:"critic_lr"`
+	PolicyLoss           float64 `json:"policy_loss"` // means over optimiser steps, weighted by tokens
+	ValueLoss            float64 `json:"value_loss"`
+	KL                   float64 `json:"kl_k3_mean_per_token"` // against the reference, before the update
+	KLCoefficient        float64 `json:"kl_coefficient"`       // of this iteration
+	NextKLCoefficient    float64 `json:"kl_coefficient_next"`
+	Entropy              float64 `json:"entropy_mean_per_token_nats"`
+	ClipFraction         float64 `json:"clip_fraction_of_tokens"`
+	RatioMax             float64 `json:"ratio_max"`
+	ApproxKL             float64 `json:"approx_kl_k3_mean_per_token"` // against the policy before the update
+	PolicyGradNorm       float64 `json:"policy_grad_norm_mean"`       // before clipping
+	CriticGradNorm       float64 `json:"critic_grad_norm_mean"`
+	AdvantageMean        float64 `json:"advantage_mean_per_token"` // before whitening
+	AdvantageStd         float64 `json:"advantage_std_per_token"`
+	ReturnMean           float64 `json:"return_mean_per_token"` // 0 without a critic, as are the next two
+	ValueMean            float64 `json:"value_mean_per_token"`
+	ExplainedVariance    float64 `json:"value_explained_variance"`
+	MismatchMeanAbs      float64 `json:"sampler_mismatch_mean_abs_per_token"` // |log-prob of sampler − of trainer|
+	MismatchMax          float64 `json:"sampler_mismatch_max_abs"`
+	// Of the weights that correct for the mismatch, with update.old_log_probs sampling.
+	WeightMean      float64 `json:"importance_weight_mean_per_token"`
+	WeightTruncated float64 `json:"importance_truncated_share_of_tokens"`
 }
 
 // collector gathers the facts of an iteration's optimiser steps.
@@ -41,6 +54,7 @@ func newCollector(b experience.Batch) *collector {
 		TokensTrained: b.TokensTrained, KL: b.KLMeanPerToken,
 		AdvantageMean: b.AdvantageMean, AdvantageStd: b.AdvantageStd, ReturnMean: b.ReturnMean, ValueMean: b.ValueMean,
 		ExplainedVariance: b.ExplainedVariance, MismatchMeanAbs: b.MismatchMeanAbs, MismatchMax: b.MismatchMax,
+		WeightMean: b.WeightMean, WeightTruncated: b.WeightTruncated, AttemptsWithoutPeers: b.AttemptsWithoutPeers,
 	}}
 }
 

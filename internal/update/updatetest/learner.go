@@ -28,7 +28,7 @@ type Options struct {
 
 // state is what New needs beside the policy to go on.
 type state struct {
-	Critic       []float64 `json:"critic"` // [V]: the value before the token that follows token v
+	Critic       []float64 `json:"critic"` // [V]: the value before the token that follows token v; none without a critic
 	PolicyMoment adam      `json:"policy_moment"`
 	CriticMoment adam      `json:"critic_moment"`
 }
@@ -61,14 +61,18 @@ func New(o Options) (update.Learner, error) {
 	if l.reference.Vocabulary != v {
 		return nil, fmt.Errorf("%w: the reference knows %d tokens, the policy %d", ErrModel, l.reference.Vocabulary, v)
 	}
-	l.state = state{Critic: make([]float64, v), PolicyMoment: newAdam(v * v), CriticMoment: newAdam(v)}
+	critics := 0
+	if l.update.Critic() {
+		critics = v
+	}
+	l.state = state{Critic: make([]float64, critics), PolicyMoment: newAdam(v * v), CriticMoment: newAdam(critics)}
 	if o.State == "" {
 		return l, nil
 	}
 	if err := readJSON(filepath.Join(o.State, stateFile), &l.state); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrModel, err)
 	}
-	if len(l.state.Critic) != v || !l.state.PolicyMoment.fits(v*v) || !l.state.CriticMoment.fits(v) {
+	if len(l.state.Critic) != critics || !l.state.PolicyMoment.fits(v*v) || !l.state.CriticMoment.fits(critics) {
 		return nil, fmt.Errorf("%w: the state in %s does not belong to a model of %d tokens", ErrModel, o.State, v)
 	}
 	return l, nil
@@ -86,12 +90,17 @@ func (l *learner) Score(ctx context.Context, episodes []rollout.Episode, progres
 			return nil, err
 		}
 		n := len(e.Tokens)
-		s := experience.Scores{Old: make([]float32, n), Ref: make([]float32, n), Values: make([]float32, n)}
+		s := experience.Scores{Old: make([]float32, n), Ref: make([]float32, n)}
+		if l.update.Critic() {
+			s.Values = make([]float32, n)
+		}
 		for t := 1; t < n; t++ {
 			before, token := e.Tokens[t-1], e.Tokens[t]
 			s.Old[t] = float32(l.policy.logProbs(before)[token])
 			s.Ref[t] = float32(l.reference.logProbs(before)[token])
-			s.Values[t] = float32(l.state.Critic[before])
+			if l.update.Critic() {
+				s.Values[t] = float32(l.state.Critic[before])
+			}
 		}
 		scores[i] = s
 		if progress != nil {
@@ -125,7 +134,11 @@ func (l *learner) Step(ctx context.Context, minibatch []experience.Row, rates up
 // checkRow refuses arrays that do not belong together.
 func (l *learner) checkRow(r experience.Row) error {
 	n := len(r.Tokens)
-	for _, array := range [][]float32{r.Old, r.Ref, r.Advantages, r.Returns, r.Values} {
+	arrays := [][]float32{r.Old, r.Ref, r.Advantages}
+	if l.update.Critic() {
+		arrays = append(arrays, r.Returns, r.Values)
+	}
+	for _, array := range arrays {
 		if len(array) != n {
 			return fmt.Errorf("%w: a row of %d tokens with an array of %d", experience.ErrShape, n, len(array))
 		}

@@ -19,11 +19,13 @@ type slope struct {
 // slope computes the losses of PPO (Schulman et al., arXiv 1707.06347) and their derivatives at the learner's weights.
 func (l *learner) slope(rows []experience.Row) slope {
 	s := slope{policy: make([]float64, len(l.policy.Logits)), critic: make([]float64, len(l.state.Critic))}
-	for i, share := range shares(l.update.Aggregation, rows) {
+	for i, share := range shares(l.update, rows) {
 		for t, trains := range rows[i].Mask {
 			if trains && t > 0 {
 				l.policyToken(&s, rows[i], t, share)
-				l.valueToken(&s, rows[i], t, share)
+				if l.update.Critic() {
+					l.valueToken(&s, rows[i], t, share)
+				}
 			}
 		}
 	}
@@ -36,7 +38,7 @@ func (l *learner) slope(rows []experience.Row) slope {
 }
 
 // shares returns what a token of each row counts in the minibatch's mean.
-func shares(a spec.Aggregation, rows []experience.Row) []float64 {
+func shares(u spec.Update, rows []experience.Row) []float64 {
 	counts, total := make([]float64, len(rows)), 0.0
 	for i, r := range rows {
 		for t, trains := range r.Mask {
@@ -47,9 +49,13 @@ func shares(a spec.Aggregation, rows []experience.Row) []float64 {
 		}
 	}
 	for i, n := range counts {
-		counts[i] = 1 / total
-		if a == spec.AggregateEpisodes {
+		switch u.Aggregation {
+		case spec.AggregateEpisodes:
 			counts[i] = 1 / (n * float64(len(rows)))
+		case spec.AggregateConstant:
+			counts[i] = 1 / (float64(u.AggregationLength) * float64(len(rows)))
+		default:
+			counts[i] = 1 / total
 		}
 	}
 	return counts
@@ -65,7 +71,7 @@ func (l *learner) policyToken(s *slope, r experience.Row, t int, share float64) 
 	logProbs := l.policy.logProbs(before)
 	logProb, advantage := logProbs[token], float64(r.Advantages[t])
 	ratio := math.Exp(logProb - float64(r.Old[t]))
-	free, clipped := ratio*advantage, math.Min(math.Max(ratio, 1-l.update.Clip), 1+l.update.Clip)*advantage
+	free, clipped := ratio*advantage, math.Min(math.Max(ratio, 1-l.update.Clip), 1+l.update.Upper())*advantage
 	loss, byLogProb := -free, -ratio*advantage
 	if clipped < free {
 		loss, byLogProb = -clipped, 0
@@ -76,11 +82,11 @@ func (l *learner) policyToken(s *slope, r experience.Row, t int, share float64) 
 	delta := float64(r.Ref[t]) - logProb
 	s.stats.KLMeanPerToken += experience.KL(l.update.KLEstimator, logProb, float64(r.Ref[t]))
 	if l.update.KL == spec.KLInLoss {
-		loss += l.update.KLCoefficient * experience.KL(l.update.KLEstimator, logProb, float64(r.Ref[t]))
+		loss += r.KLCoefficient * experience.KL(l.update.KLEstimator, logProb, float64(r.Ref[t]))
 		if l.update.KLEstimator == spec.KLK2 {
-			byLogProb -= l.update.KLCoefficient * delta
+			byLogProb -= r.KLCoefficient * delta
 		} else {
-			byLogProb -= l.update.KLCoefficient * math.Expm1(delta)
+			byLogProb -= r.KLCoefficient * math.Expm1(delta)
 		}
 	}
 	entropy := 0.0

@@ -40,6 +40,7 @@ func rows(l *learner) []experience.Row {
 		r := experience.Row{
 			Tokens: tokens, Mask: make([]bool, n), Old: make([]float32, n), Ref: make([]float32, n),
 			Advantages: make([]float32, n), Returns: make([]float32, n), Values: make([]float32, n), Weights: make([]float32, n),
+			KLCoefficient: l.update.KLCoefficient,
 		}
 		for t := 2; t < n; t++ {
 			r.Mask[t] = t != 4
@@ -61,7 +62,12 @@ func TestSlopeIsTheDerivativeOfTheLoss(t *testing.T) {
 	k2.KLEstimator, k2.KLCoefficient = spec.KLK2, 0.3
 	episodes.Aggregation, episodes.KL = spec.AggregateEpisodes, spec.KLNone
 	bonus.Entropy, bonus.ValueWeight, bonus.KLCoefficient = 0.2, 1.5, 0.7
-	for name, u := range map[string]spec.Update{"default": plain, "k2": k2, "episode mean": episodes, "entropy": bonus} {
+	constant, higher := plain, plain
+	constant.Aggregation, constant.AggregationLength, constant.ValueWeight = spec.AggregateConstant, 5, 0
+	higher.Clip, higher.ClipHigh = 0.1, 0.3
+	for name, u := range map[string]spec.Update{
+		"default": plain, "k2": k2, "episode mean": episodes, "entropy": bonus, "constant length, no critic": constant, "clip higher": higher,
+	} {
 		t.Run(name, func(t *testing.T) {
 			l := start(t, u)
 			for v := range l.state.Critic {
