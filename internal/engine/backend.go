@@ -49,6 +49,8 @@ type Backend struct {
 
 	mu       sync.Mutex
 	programs map[string]*program
+
+	compilations Compilations // of programs
 }
 
 // Open returns the backend for a choice: Auto (also ""), XLA, XLACUDA or PureGo. It never downloads anything.

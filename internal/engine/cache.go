@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -11,11 +10,13 @@ import (
 )
 
 // cache holds keys and values of a running batch: for each layer two arrays [B, KVHeads, S, HeadDim], position p of row
-// b at [b, :, p, :].
+// b at [b, :, p, :], each in one or more parts.
 type cache interface {
 	// memory returns keys and values of each layer, in turn, with room for at least `used` positions, and S. When
 	// nothing is used S is 0 and there are no buffers.
 	memory(used int) ([]compute.Buffer, int, error)
+	// parts is the number of parts, of equal numbers of rows in order, that each array is kept in.
+	parts() int
 	// add appends the first count[b] of the chunk's positions to row b, at start[b]. fresh is
 	// [2·layers, B, KVHeads, C, HeadDim].
 	add(fresh compute.Buffer, chunk int, start, count []int32) error
@@ -30,7 +31,7 @@ type cache interface {
 // the whole cache. Elsewhere it stays on the device at its full size.
 func newCache(b *Backend, m modelShape, batch, maxLength int) (cache, error) {
 	if b.shared {
-		return &hostCache{backend: b, model: m, batch: batch}, nil
+		return newHostCache(b, m, batch), nil
 	}
 	return newDeviceCache(b, m, batch, cacheSize(maxLength))
 }
@@ -64,17 +65,40 @@ type hostCache struct {
 	backend *Backend
 	model   modelShape
 	batch   int // B
+	split   int // parts
 	size    int // S; grows with the longest row
 	buffers []compute.Buffer
 	flat    [][]float32 // of each buffer
 	fresh   []float32   // reused
 }
 
+func newHostCache(b *Backend, m modelShape, batch int) *hostCache {
+	return &hostCache{backend: b, model: m, batch: batch, split: parts(b, batch)}
+}
+
+// parts is the number of parts in which a batch's rows attend to the cache. XLA attends to a part on one processor, and
+// to two side by side; GoMLX's own backend divides the work itself.
+func parts(b *Backend, batch int) int {
+	if b.name == PureGo || batch == 1 {
+		return 1
+	}
+	return 2
+}
+
+func (c *hostCache) parts() int { return c.split }
+
 func (c *hostCache) memory(used int) ([]compute.Buffer, int, error) {
 	if used == 0 {
 		return nil, 0, nil
 	}
 	return c.buffers, c.size, nil
+}
+
+// row returns row b of keys or values l (two a layer), [KVHeads, S, HeadDim].
+func (c *hostCache) row(l, b int) []float32 {
+	rows := c.batch / c.split
+	each := c.model.KVHeads * c.size * c.model.HeadDim
+	return c.flat[l*c.split+b/rows][b%rows*each:][:each]
 }
 
 func (c *hostCache) add(fresh compute.Buffer, chunk int, start, count []int32) error {
@@ -92,17 +116,17 @@ func (c *hostCache) add(fresh compute.Buffer, chunk int, start, count []int32) e
 		}
 	}
 	heads, dim := c.model.KVHeads, c.model.HeadDim
-	each := c.batch * heads * chunk * dim // numbers of one layer's keys
-	c.fresh = slices.Grow(c.fresh[:0], len(c.flat)*each)[:len(c.flat)*each]
-	if err := fresh.ToFlatData(c.fresh); err != nil {
+	each := heads * chunk * dim // numbers of one row's new keys in one layer
+	news, err := view(c.backend, fresh, 2*c.model.Layers*c.batch*each, &c.fresh)
+	if err != nil {
 		return fmt.Errorf("read new keys and values: %w", err)
 	}
-	for l, flat := range c.flat {
-		part := c.fresh[l*each:]
+	for l := range 2 * c.model.Layers {
 		for b := range c.batch {
+			row, part := c.row(l, b), news[(l*c.batch+b)*each:]
 			n := int(count[b]) * dim
 			for h := range heads {
-				copy(flat[((b*heads+h)*c.size+int(start[b]))*dim:][:n], part[(b*heads+h)*chunk*dim:])
+				copy(row[(h*c.size+int(start[b]))*dim:][:n], part[h*chunk*dim:])
 			}
 		}
 	}
@@ -118,12 +142,13 @@ func (c *hostCache) resize(from []int, taken, size int) error {
 	heads, dim := c.model.KVHeads, c.model.HeadDim
 	old := *c
 	c.batch, c.size, c.buffers, c.flat = len(from), size, nil, nil
+	c.split = parts(c.backend, c.batch)
 	defer old.free()
 	if size == 0 {
 		return nil
 	}
-	shape := shapes.Make(dtypes.Float32, c.batch, heads, size, dim)
-	for l := range 2 * c.model.Layers {
+	shape := shapes.Make(dtypes.Float32, c.batch/c.split, heads, size, dim)
+	for range 2 * c.model.Layers * c.split {
 		buffer, shared, err := c.backend.compute.NewSharedBuffer(0, shape)
 		if err != nil {
 			return fmt.Errorf("allocate a key-value cache of %d MiB: %w", c.model.cacheBytes(c.batch, size)>>20, err)
@@ -131,10 +156,13 @@ func (c *hostCache) resize(from []int, taken, size int) error {
 		flat := shared.([]float32)
 		clear(flat) // positions not yet used are read, then masked: they must be finite
 		c.buffers, c.flat = append(c.buffers, buffer), append(c.flat, flat)
-		n := min(old.size, size) * dim
+	}
+	n := min(old.size, size) * dim
+	for l := 0; l < 2*c.model.Layers && n > 0; l++ {
 		for i, j := range from[:taken] {
-			for h := 0; h < heads && n > 0; h++ {
-				copy(flat[(i*heads+h)*size*dim:][:n], old.flat[l][(j*heads+h)*old.size*dim:])
+			to, was := c.row(l, i), old.row(l, j)
+			for h := range heads {
+				copy(to[h*size*dim:][:n], was[h*old.size*dim:])
 			}
 		}
 	}
@@ -168,6 +196,8 @@ func newDeviceCache(b *Backend, m modelShape, batch, size int) (*deviceCache, er
 	}
 	return c, nil
 }
+
+func (c *deviceCache) parts() int { return 1 }
 
 func (c *deviceCache) memory(used int) ([]compute.Buffer, int, error) {
 	if used == 0 {

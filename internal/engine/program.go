@@ -2,6 +2,8 @@ package engine
 
 import (
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -23,6 +25,7 @@ func (b *Backend) program(key string, build func(g *graph.Graph) []*graph.Node) 
 	if p, ok := b.programs[key]; ok {
 		return p, nil
 	}
+	start := time.Now()
 	g := graph.NewGraph(b.compute, key)
 	var err error
 	if panicked := exceptions.TryCatch[error](func() { err = g.Compile(build(g)...) }); panicked != nil {
@@ -33,7 +36,22 @@ func (b *Backend) program(key string, build func(g *graph.Graph) []*graph.Node) 
 	}
 	p := &program{graph: g}
 	b.programs[key] = p
+	b.compilations.Count++
+	b.compilations.Time += time.Since(start)
 	return p, nil
+}
+
+// Compilations says how many programs a backend has compiled and how long that took, building their graphs included.
+type Compilations struct {
+	Count int
+	Time  time.Duration
+}
+
+// Compilations returns the count so far.
+func (b *Backend) Compilations() Compilations {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.compilations
 }
 
 // run executes the program. Inputs stay the caller's; outputs are new and the caller's.
@@ -44,6 +62,18 @@ func (p *program) run(inputs []compute.Buffer) ([]compute.Buffer, error) {
 // upload copies an array to the device.
 func upload[T float32 | int32](b *Backend, flat []T, dims ...int) (compute.Buffer, error) {
 	return b.compute.BufferFromFlatData(0, flat, shapes.Make(dtypes.FromGenericsType[T](), dims...))
+}
+
+// view returns the numbers of an output, valid until its buffer is freed: in place where the device computes in the host's
+// memory, else copied into scratch, which grows as needed.
+func view[T float32 | int32](b *Backend, buffer compute.Buffer, n int, scratch *[]T) ([]T, error) {
+	if b.shared {
+		if flat, err := buffer.Data(); err == nil {
+			return flat.([]T), nil
+		}
+	}
+	*scratch = slices.Grow((*scratch)[:0], n)[:n]
+	return *scratch, buffer.ToFlatData(*scratch)
 }
 
 // free gives device memory back. Freeing cannot fail for buffers that are in use by nobody, so errors are of no use.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 
 	"github.com/gomlx/compute"
 
@@ -28,22 +29,29 @@ type Sampler struct {
 	model   modelShape
 	weights []compute.Buffer // on the device, in the order of Config.Tensors
 	options SamplerOptions
+
+	mu       sync.Mutex
+	cos, sin []float32 // of positions 0, 1, …, as far as they were needed: [position, HeadDim/2]
 }
 
 var _ policy.Sampler = (*Sampler)(nil)
 
 // NewSampler copies the model's weights to the device. The caller closes the sampler.
 func NewSampler(backend *Backend, model *Model, options SamplerOptions) (*Sampler, error) {
-	s := &Sampler{backend: backend, model: modelShape{model.Config}, options: options}
-	for i, spec := range model.Config.Tensors() {
-		buffer, err := upload(backend, model.Weights[i], spec.Shape...)
-		if err != nil {
-			s.Close()
-			return nil, fmt.Errorf("copy %s to the device: %w", spec.Name, err)
-		}
-		s.weights = append(s.weights, buffer)
+	s := &Sampler{backend: backend, model: modelShape{model.Config, backend.name != PureGo}, options: options}
+	var err error
+	s.weights, err = s.model.uploadWeights(backend, model.Weights)
+	return s, err
+}
+
+// rotation returns cosines and sines of the positions below length, [length or more, HeadDim/2] each.
+func (s *Sampler) rotation(length int) (cos, sin []float32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.cos) < length*s.model.HeadDim/2 {
+		s.cos, s.sin = s.model.RotationTable(length)
 	}
-	return s, nil
+	return s.cos, s.sin
 }
 
 // Close frees the device's memory.

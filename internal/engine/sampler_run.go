@@ -19,6 +19,7 @@ type run struct {
 	cache    cache
 	arrays   map[int]*stepArrays // by chunk length
 	draws    []policy.Draw       // [B], reused
+	cos, sin []float32           // of every position, [MaxLength or more, HeadDim/2]
 }
 
 // place is a slot of the running batch and the row that has it.
@@ -30,6 +31,7 @@ type place struct {
 
 func newRun(s *Sampler, rows []policy.Row, p policy.Params, finished func(int)) (*run, error) {
 	r := &run{sampler: s, params: p, rows: rows, finished: finished, arrays: map[int]*stepArrays{}}
+	r.cos, r.sin = s.rotation(p.MaxLength)
 	r.places = make([]place, s.slots(len(rows), p.MaxLength))
 	for i := range r.places {
 		r.places[i].row = -1

@@ -19,9 +19,11 @@ type stepArrays struct {
 	start   *array[int32]   // [B] positions already in the cache
 	count   *array[int32]   // [B] tokens fed to the row, at least 1 in the graph's eyes
 	uniform *array[float32] // [B]
+	cos     *array[float32] // [B, 1, C, HeadDim/2] of the tokens' positions
+	sin     *array[float32]
 }
 
-func newStepArrays(b *Backend, batch, chunk int) (*stepArrays, error) {
+func newStepArrays(b *Backend, batch, chunk, half int) (*stepArrays, error) {
 	a := &stepArrays{chunk: chunk}
 	var err error
 	if a.tokens, err = newArray[int32](b, batch, chunk); err != nil {
@@ -32,6 +34,12 @@ func newStepArrays(b *Backend, batch, chunk int) (*stepArrays, error) {
 	}
 	if err == nil {
 		a.uniform, err = newArray[float32](b, batch)
+	}
+	if err == nil {
+		a.cos, err = newArray[float32](b, batch, 1, chunk, half)
+	}
+	if err == nil {
+		a.sin, err = newArray[float32](b, batch, 1, chunk, half)
 	}
 	if err != nil {
 		a.free()
@@ -45,13 +53,16 @@ func (a *stepArrays) free() {
 	a.start.free()
 	a.count.free()
 	a.uniform.free()
+	a.cos.free()
+	a.sin.free()
 }
 
 // inputs are the arrays' buffers in the order of the step's parameters.
 func (a *stepArrays) inputs() ([]compute.Buffer, error) {
-	buffers := make([]compute.Buffer, 4)
+	all := []func() (compute.Buffer, error){a.tokens.input, a.start.input, a.count.input, a.uniform.input, a.cos.input, a.sin.input}
+	buffers := make([]compute.Buffer, len(all))
 	var err error
-	for i, input := range []func() (compute.Buffer, error){a.tokens.input, a.start.input, a.count.input, a.uniform.input} {
+	for i, input := range all {
 		if buffers[i], err = input(); err != nil {
 			return nil, err
 		}
@@ -64,12 +75,13 @@ func (r *run) fill(c int) (*stepArrays, error) {
 	a := r.arrays[c]
 	if a == nil {
 		var err error
-		if a, err = newStepArrays(r.sampler.backend, len(r.places), c); err != nil {
+		if a, err = newStepArrays(r.sampler.backend, len(r.places), c, r.sampler.model.HeadDim/2); err != nil {
 			return nil, err
 		}
 		r.arrays[c] = a
 	}
 	clear(a.tokens.flat)
+	half := r.sampler.model.HeadDim / 2
 	for i := range r.places {
 		p := &r.places[i]
 		a.start.flat[i], a.count.flat[i], a.uniform.flat[i] = int32(p.length), 1, 0
@@ -77,6 +89,8 @@ func (r *run) fill(c int) (*stepArrays, error) {
 			continue
 		}
 		n := copy(a.tokens.flat[i*c:(i+1)*c], p.pending)
+		copy(a.cos.flat[i*c*half:][:n*half], r.cos[p.length*half:])
+		copy(a.sin.flat[i*c*half:][:n*half], r.sin[p.length*half:])
 		a.count.flat[i] = int32(n)
 		if n == len(p.pending) {
 			a.uniform.flat[i] = float32(r.rows[p.row].Uniform())
@@ -101,7 +115,7 @@ func (r *run) execute(a *stepArrays) error {
 	if err != nil {
 		return err
 	}
-	shape := stepShape{batch: len(r.places), chunk: a.chunk, memory: size, mode: modeOf(r.params)}
+	shape := stepShape{batch: len(r.places), chunk: a.chunk, memory: size, parts: r.cache.parts(), mode: modeOf(r.params)}
 	p, err := s.backend.program(s.model.key()+shape.key(), func(g *graph.Graph) []*graph.Node { return s.model.step(g, shape) })
 	if err != nil {
 		return err
@@ -126,15 +140,21 @@ func (r *run) execute(a *stepArrays) error {
 // readDraws copies the drawn tokens from the device.
 func (r *run) readDraws(outputs []compute.Buffer) error {
 	n := len(r.places)
-	tokens, logProbs, sampled := make([]int32, n), make([]float32, n), make([]float32, n)
-	for i, flat := range []any{tokens, logProbs, sampled} {
-		if err := outputs[i].ToFlatData(flat); err != nil {
-			return fmt.Errorf("read drawn tokens: %w", err)
+	var ids []int32
+	var numbers [2][]float32
+	tokens, err := view(r.sampler.backend, outputs[0], n, &ids)
+	if err != nil {
+		return fmt.Errorf("read drawn tokens: %w", err)
+	}
+	var logProbs [2][]float32 // true, sampling
+	for i := range logProbs {
+		if logProbs[i], err = view(r.sampler.backend, outputs[1+i], n, &numbers[i]); err != nil {
+			return fmt.Errorf("read log-probabilities: %w", err)
 		}
 	}
 	r.draws = r.draws[:0]
 	for i := range n {
-		r.draws = append(r.draws, policy.Draw{Token: tokens[i], LogProb: logProbs[i], Sampled: sampled[i]})
+		r.draws = append(r.draws, policy.Draw{Token: tokens[i], LogProb: logProbs[0][i], Sampled: logProbs[1][i]})
 	}
 	return nil
 }
@@ -184,47 +204,52 @@ type stepShape struct {
 	batch  int // B
 	chunk  int // C
 	memory int // S, positions of the cache; 0: every row starts
+	parts  int // of the cache
 	mode   mode
 }
 
 func (s stepShape) key() string {
-	return fmt.Sprintf("/step B%d C%d S%d %s", s.batch, s.chunk, s.memory, s.mode)
+	return fmt.Sprintf("/step B%d C%d S%d/%d %s", s.batch, s.chunk, s.memory, s.parts, s.mode)
 }
 
 // modelShape builds the graphs of one network.
-type modelShape struct{ nn.Config }
+type modelShape struct {
+	nn.Config
+	transposed bool // weight matrices lie as [in, out]
+}
 
 func (m modelShape) key() string { return fmt.Sprintf("%+v", m.Config) }
 
-// step is the graph of a step. Parameters: weights; tokens [B, C], start, count [B] int32; uniform [B] float32; the
-// mode's scalars; keys and values of each layer, [B, KVHeads, S, HeadDim]. Outputs: token, log-probability, sampled
+// step is the graph of a step. Parameters: weights; tokens [B, C], start, count [B] int32; uniform [B], cosines and
+// sines [B, 1, C, HeadDim/2] float32; the mode's scalars; keys and values of each layer, [B, KVHeads, S, HeadDim]. Outputs: token, log-probability, sampled
 // log-probability [B]; new keys and values [2·layers, B, KVHeads, C, HeadDim].
 func (m modelShape) step(g *graph.Graph, s stepShape) []*graph.Node {
-	specs := m.Tensors()
-	nodes := make([]*graph.Node, len(specs))
-	for i, spec := range specs {
-		nodes[i] = graph.Parameter(g, fmt.Sprintf("w%d", i), shapes.Make(dtypes.Float32, spec.Shape...))
-	}
-	weights := nn.Bind(specs, nodes)
+	weights := m.bind(g)
 	tokens := graph.Parameter(g, "tokens", shapes.Make(dtypes.Int32, s.batch, s.chunk))
 	start := graph.Parameter(g, "start", shapes.Make(dtypes.Int32, s.batch))
 	count := graph.Parameter(g, "count", shapes.Make(dtypes.Int32, s.batch))
 	uniform := graph.Parameter(g, "uniform", shapes.Make(dtypes.Float32, s.batch))
+	angles := shapes.Make(dtypes.Float32, s.batch, 1, s.chunk, m.HeadDim/2)
+	rotation := nn.Rotation{Cos: graph.Parameter(g, "cos", angles), Sin: graph.Parameter(g, "sin", angles)}
 	var scalars []*graph.Node
 	for i, t := range map[mode][]dtypes.DType{plain: {dtypes.Float32}, truncated: {dtypes.Float32, dtypes.Int32, dtypes.Float32}}[s.mode] {
 		scalars = append(scalars, graph.Parameter(g, fmt.Sprintf("setting%d", i), shapes.Make(t)))
 	}
-	var memory []nn.Memory
+	var memory [][]nn.Memory
 	if s.memory > 0 {
-		cached := shapes.Make(dtypes.Float32, s.batch, m.KVHeads, s.memory, m.HeadDim)
+		cached := shapes.Make(dtypes.Float32, s.batch/s.parts, m.KVHeads, s.memory, m.HeadDim)
 		for l := range m.Layers {
-			memory = append(memory, nn.Memory{
-				Keys:   graph.Parameter(g, fmt.Sprintf("keys%d", l), cached),
-				Values: graph.Parameter(g, fmt.Sprintf("values%d", l), cached),
-			})
+			parts := make([]nn.Memory, s.parts)
+			for i := range parts {
+				parts[i].Keys = graph.Parameter(g, fmt.Sprintf("keys%d.%d", l, i), cached)
+			}
+			for i := range parts {
+				parts[i].Values = graph.Parameter(g, fmt.Sprintf("values%d.%d", l, i), cached)
+			}
+			memory = append(memory, parts)
 		}
 	}
-	hidden, fresh := m.Extend(weights, tokens, start, memory)
+	hidden, fresh := m.Extend(weights, tokens, start, rotation, memory)
 	logits := m.Logits(weights, nn.Pick(hidden, graph.SubScalar(count, 1)))
 	var d nn.Drawn
 	switch s.mode {

@@ -29,8 +29,19 @@ func (c Config) Bind(nodes []*Node) Weights { return Bind(c.Tensors(), nodes) }
 // layer returns a weight of one layer; nil where the architecture has none (biases).
 func (w Weights) layer(layer int, name string) *Node { return w[layerName(layer, name)] }
 
+// EmbedTokens names the embedding, [V, D]; EmbedColumns the same transposed, [D, V]. Where Weights hold the latter, Embed
+// reads it instead.
+const (
+	EmbedTokens  = embedName
+	EmbedColumns = "model.embed_tokens.weight, transposed"
+)
+
 // Embed looks tokens up, [B, T] int32 → [B, T, D].
 func (c Config) Embed(w Weights, tokens *Node) *Node {
+	if columns := w[EmbedColumns]; columns != nil {
+		taken := GatherSlices(columns, []int{1}, InsertAxes(tokens, -1), []int{1}, false) // [B, T, D, 1]
+		return Squeeze(taken, -1)
+	}
 	return embed(w[embedName], tokens, c.VocabSize <= denseVocabulary)
 }
 

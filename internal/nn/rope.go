@@ -3,9 +3,7 @@ package nn
 import (
 	"fmt"
 	"math"
-	"slices"
 
-	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 	"github.com/gomlx/gomlx/core/tensors"
 )
@@ -174,23 +172,10 @@ func (c Config) yarnRange() (low, high float64) {
 // Rotation holds cosines and sines of the position angles, [B or 1, 1, T, HeadDim/2] float32 each.
 type Rotation struct{ Cos, Sin *Node }
 
-// RotationAt returns the rotation of given positions, [B, T] int32.
-func (c Config) RotationAt(positions *Node) Rotation {
+// RotationTable returns cosines and sines of positions 0…length−1, [length, HeadDim/2] each.
+func (c Config) RotationTable(length int) (cos, sin []float32) {
 	radians, scale := c.RopeFrequencies()
-	flat := make([]float32, len(radians))
-	for i, w := range radians {
-		flat[i] = float32(w)
-	}
-	dims := positions.Shape().Dimensions
-	frequencies := ConstTensor(positions.Graph(), tensors.FromFlatDataAndDimensions(flat, 1, 1, 1, len(flat)))
-	angle := Mul(Reshape(ConvertDType(positions, dtypes.Float32), dims[0], 1, dims[1], 1), frequencies)
-	return Rotation{MulScalar(Cos(angle), scale), MulScalar(Sin(angle), scale)}
-}
-
-// RotationFromZero returns the rotation of positions 0…T−1 for all rows, computed once when the graph is built.
-func (c Config) RotationFromZero(g *Graph, length int) Rotation {
-	radians, scale := c.RopeFrequencies()
-	cos, sin := make([]float32, 0, length*len(radians)), make([]float32, 0, length*len(radians))
+	cos, sin = make([]float32, 0, length*len(radians)), make([]float32, 0, length*len(radians))
 	for t := range length {
 		for _, w := range radians {
 			angle := float64(float32(t) * float32(w)) // the product is float32 in every implementation
@@ -198,10 +183,16 @@ func (c Config) RotationFromZero(g *Graph, length int) Rotation {
 			sin = append(sin, float32(scale*math.Sin(angle)))
 		}
 	}
+	return cos, sin
+}
+
+// RotationFromZero returns the rotation of positions 0…T−1 for all rows, computed once when the graph is built.
+func (c Config) RotationFromZero(g *Graph, length int) Rotation {
+	cos, sin := c.RotationTable(length)
 	table := func(flat []float32) *Node {
-		return ConstTensor(g, tensors.FromFlatDataAndDimensions(flat, 1, 1, length, len(radians)))
+		return ConstTensor(g, tensors.FromFlatDataAndDimensions(flat, 1, 1, length, c.HeadDim/2))
 	}
-	return Rotation{table(slices.Clip(cos)), table(slices.Clip(sin))}
+	return Rotation{table(cos), table(sin)}
 }
 
 // Apply rotates x [B, heads, T, HeadDim]: dimension i pairs with i + HeadDim/2 (Hugging Face's "rotate half").
