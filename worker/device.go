@@ -54,7 +54,7 @@ func (d device) NewSampler(_ context.Context, dir string) (activities.Sampler, e
 		return nil, permanent(err)
 	}
 	s, err := engine.NewSampler(d.backend, model, engine.SamplerOptions{})
-	if err != nil {
+	if err = errors.Join(err, model.Close()); err != nil {
 		return nil, permanent(err)
 	}
 	return sampler{s}, nil

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -110,7 +111,7 @@ func (l *loop) rollout(ctx context.Context, shown []dataset.Presentation, step i
 		return nil, err
 	}
 	sampler, err := engine.NewSampler(l.backend, model, engine.SamplerOptions{})
-	if err != nil {
+	if err = errors.Join(err, model.Close()); err != nil {
 		return nil, err
 	}
 	defer sampler.Close()

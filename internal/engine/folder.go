@@ -33,22 +33,50 @@ var companionFiles = []string{
 // Model is a language model in memory.
 type Model struct {
 	Config  nn.Config
-	Weights [][]float32       // in the order of Config.Tensors
+	Weights [][]float32       // in the order of Config.Tensors; nil once closed
 	Files   map[string][]byte // companion files by name
+
+	mapped []*TensorFile // that Weights look into
 }
 
-// LoadFolder reads a model folder in Hugging Face layout: config.json, model.safetensors (or shards with an index;
-// float32, float16 or bfloat16, all become float32) and the tokenizer's files. Everything that would make the model
-// compute something else than its authors meant is refused with ErrFolder, nn.ErrConfig or ErrTensor.
+// Close gives the memory of a loaded model's weights back. Whoever still uses them must not; what was copied to a device
+// stays there.
+func (m *Model) Close() error {
+	m.Weights = nil
+	err := closeAll(m.mapped)
+	m.mapped = nil
+	return err
+}
+
+// LoadFolder opens a model folder in Hugging Face layout: config.json, model.safetensors (or shards with an index;
+// float32, float16 or bfloat16, all become float32) and the tokenizer's files. Float32 weights are mapped, not copied.
+// Everything that would make the model compute something else than its authors meant is refused with ErrFolder,
+// nn.ErrConfig or ErrTensor. The caller closes the model.
 func LoadFolder(dir string) (*Model, error) {
-	m, err := loadFolder(dir)
+	m, err := readFolder(dir)
+	if err == nil {
+		err = m.loadWeights(dir)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("model folder %s: %w", dir, err)
 	}
 	return m, nil
 }
 
-func loadFolder(dir string) (*Model, error) {
+// CheckFolder refuses what LoadFolder refuses; it keeps nothing in memory.
+func CheckFolder(dir string) error {
+	m, err := readFolder(dir)
+	if err == nil {
+		err = eachWeight(dir, m.Config, (*TensorFile).Check)
+	}
+	if err != nil {
+		return fmt.Errorf("model folder %s: %w", dir, err)
+	}
+	return nil
+}
+
+// readFolder reads all but the weights.
+func readFolder(dir string) (*Model, error) {
 	text, err := os.ReadFile(filepath.Join(dir, configFile))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFolder, err)
@@ -68,11 +96,7 @@ func loadFolder(dir string) (*Model, error) {
 		}
 		m.Files[name] = b
 	}
-	if err := m.checkTokenizer(); err != nil {
-		return nil, err
-	}
-	m.Weights, err = loadWeights(dir, config)
-	return m, err
+	return m, m.checkTokenizer()
 }
 
 // checkTokenizer refuses a tokenizer with ids that the embedding does not have.
@@ -111,78 +135,126 @@ func (m *Model) checkTokenizer() error {
 	return nil
 }
 
-// loadWeights reads the tensors that the configuration asks for, in its order.
-func loadWeights(dir string, config nn.Config) ([][]float32, error) {
-	files, err := openWeights(dir)
-	defer func() {
-		for _, f := range files {
-			f.Close() //nolint:errcheck // opened for reading only
-		}
-	}()
-	if err != nil {
-		return nil, err
+// loadWeights opens the tensors that the configuration asks for, in its order.
+func (m *Model) loadWeights(dir string) (err error) {
+	if m.mapped, err = openWeights(dir); err == nil {
+		err = inWeights(m.mapped, m.Config, func(f *TensorFile, name string, shape []int) error {
+			w, err := f.View(name, shape)
+			m.Weights = append(m.Weights, w)
+			return err
+		})
 	}
+	if err != nil {
+		err = errors.Join(err, m.Close())
+	}
+	return err
+}
+
+// eachWeight visits the tensors that the configuration asks for, in its order.
+func eachWeight(dir string, config nn.Config, visit func(f *TensorFile, name string, shape []int) error) error {
+	files, err := openWeights(dir)
+	if err == nil {
+		err = inWeights(files, config, visit)
+	}
+	return errors.Join(err, closeAll(files))
+}
+
+func inWeights(files []*TensorFile, config nn.Config, visit func(f *TensorFile, name string, shape []int) error) error {
 	place := map[string]*TensorFile{}
 	for _, f := range files {
 		for _, name := range f.Names() {
+			if other := place[name]; other != nil {
+				return fmt.Errorf("%w: %s: expected once, found in %s and %s", ErrTensor, name, filepath.Base(other.path), filepath.Base(f.path))
+			}
 			place[name] = f
 		}
 	}
-	specs := config.Tensors()
-	weights := make([][]float32, len(specs))
-	for i, s := range specs {
+	for _, s := range config.Tensors() {
 		f := place[s.Name]
 		if f == nil {
-			return nil, fmt.Errorf("%w: %s: expected shape %v, found no such tensor in %d file(s)", ErrTensor, s.Name, s.Shape, len(files))
+			return fmt.Errorf("%w: %s: expected %s of shape %v, found no such tensor", ErrTensor, fileNames(files), s.Name, s.Shape)
 		}
-		if weights[i], err = f.Read(s.Name, s.Shape); err != nil {
-			return nil, err
+		if err := visit(f, s.Name, s.Shape); err != nil {
+			return err
 		}
 		delete(place, s.Name)
 	}
-	return weights, refuseStrangers(slices.Sorted(maps.Keys(place)), config)
+	return refuseStrangers(place, config)
+}
+
+// fileNames names one file, or the first and the last of several.
+func fileNames(files []*TensorFile) string {
+	first, last := filepath.Base(files[0].path), filepath.Base(files[len(files)-1].path)
+	if first == last {
+		return first
+	}
+	return first + " … " + last
+}
+
+func closeAll(files []*TensorFile) error {
+	var err error
+	for _, f := range files {
+		err = errors.Join(err, f.Close())
+	}
+	return err
 }
 
 // refuseStrangers refuses tensors that the network would ignore, because they mean that it is another network. Buffers
 // that old exports contain, and the head of a model whose head is its embedding, are harmless.
-func refuseStrangers(names []string, config nn.Config) error {
+func refuseStrangers(place map[string]*TensorFile, config nn.Config) error {
+	names := slices.Sorted(maps.Keys(place))
 	names = slices.DeleteFunc(names, func(name string) bool {
 		return strings.HasSuffix(name, ".rotary_emb.inv_freq") || config.TieEmbeddings && name == "lm_head.weight"
 	})
 	if len(names) > 0 {
-		return fmt.Errorf("%w: %d tensors that %s does not have, such as %s", ErrTensor, len(names), config.Architecture, names[0])
+		return fmt.Errorf("%w: %s: expected the tensors of %s, found %d others, such as %s", ErrTensor, filepath.Base(place[names[0]].path),
+			config.Architecture, len(names), names[0])
 	}
 	return nil
 }
 
-// openWeights opens model.safetensors, or the shards that the index names.
+// openWeights opens model.safetensors, or the shards that the index names. After an error no file is open.
 func openWeights(dir string) ([]*TensorFile, error) {
-	text, err := os.ReadFile(filepath.Join(dir, indexFile))
-	names := []string{weightsFile}
-	switch {
-	case err == nil:
-		var index struct {
-			Map map[string]string `json:"weight_map"`
-		}
-		if err := json.Unmarshal(text, &index); err != nil {
-			return nil, fmt.Errorf("%w: %s: %w", ErrFolder, indexFile, err)
-		}
-		names = slices.Compact(slices.Sorted(maps.Values(index.Map)))
-	case !errors.Is(err, os.ErrNotExist):
-		return nil, fmt.Errorf("%w: %w", ErrFolder, err)
+	names, err := WeightFiles(dir)
+	if err != nil {
+		return nil, err
 	}
 	var files []*TensorFile
 	for _, name := range names {
-		if filepath.Base(name) != name {
-			return files, fmt.Errorf("%w: %s names the shard %q outside the folder", ErrFolder, indexFile, name)
-		}
 		f, err := OpenTensors(filepath.Join(dir, name))
 		if err != nil {
-			return files, fmt.Errorf("%w: %w", ErrFolder, err)
+			return nil, errors.Join(fmt.Errorf("%w: %w", ErrFolder, err), closeAll(files))
 		}
 		files = append(files, f)
 	}
 	return files, nil
+}
+
+// WeightFiles names a folder's files of weights, ascending: model.safetensors, or the shards that the index names.
+func WeightFiles(dir string) ([]string, error) {
+	text, err := os.ReadFile(filepath.Join(dir, indexFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return []string{weightsFile}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrFolder, err)
+	}
+	var index struct {
+		Map map[string]string `json:"weight_map"`
+	}
+	if err := json.Unmarshal(text, &index); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrFolder, indexFile, err)
+	}
+	names := slices.Compact(slices.Sorted(maps.Values(index.Map)))
+	if len(names) == 0 {
+		return nil, fmt.Errorf("%w: %s: expected a weight_map of shards, found none", ErrFolder, indexFile)
+	}
+	for _, name := range names {
+		if filepath.Base(name) != name {
+			return nil, fmt.Errorf("%w: %s names the shard %q outside the folder", ErrFolder, indexFile, name)
+		}
+	}
+	return names, nil
 }
 
 // WriteFolder writes the model as a Hugging Face folder into dir, which is made if needed. Equal models give equal bytes.

@@ -37,7 +37,10 @@ func TestFolderRoundTrip(t *testing.T) {
 	dir, m := folder(t)
 	loaded, err := engine.LoadFolder(dir)
 	require.NoError(t, err)
-	require.Equal(t, m, loaded)
+	require.Equal(t, m.Config, loaded.Config)
+	require.Equal(t, m.Weights, loaded.Weights)
+	require.Equal(t, m.Files, loaded.Files)
+	require.NoError(t, engine.CheckFolder(dir))
 
 	again := t.TempDir()
 	require.NoError(t, loaded.WriteFolder(again))
@@ -48,6 +51,16 @@ func TestFolderRoundTrip(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, a, b, name)
 	}
+
+	loaded.Weights[0][0]++ // of the mapping, not of the file
+	require.NoError(t, loaded.WriteFolder(dir), "over the very file that is mapped")
+	require.Equal(t, m.Weights[1], loaded.Weights[1])
+	require.NoError(t, loaded.Close())
+	require.NoError(t, loaded.Close())
+	changed, err := engine.LoadFolder(dir)
+	require.NoError(t, err)
+	require.Equal(t, m.Weights[0][0]+1, changed.Weights[0][0])
+	require.NoError(t, changed.Close())
 }
 
 func TestRandomIsAFunctionOfItsSeed(t *testing.T) {
@@ -166,9 +179,11 @@ func TestBrokenWeightsAreRefused(t *testing.T) {
 			c.change(tensors)
 			writeRaw(t, filepath.Join(dir, "model.safetensors"), tensors)
 			_, err := engine.LoadFolder(dir)
-			require.ErrorIs(t, err, engine.ErrTensor)
-			for _, want := range c.want {
-				require.ErrorContains(t, err, want)
+			for _, err := range []error{err, engine.CheckFolder(dir)} {
+				require.ErrorIs(t, err, engine.ErrTensor)
+				for _, want := range append(c.want, "model.safetensors") {
+					require.ErrorContains(t, err, want)
+				}
 			}
 		})
 	}
@@ -204,8 +219,10 @@ func TestBrokenFoldersAreRefused(t *testing.T) {
 			dir, _ := folder(t)
 			c.change(t, dir)
 			_, err := engine.LoadFolder(dir)
-			require.ErrorIs(t, err, c.is)
-			require.ErrorContains(t, err, c.want)
+			for _, err := range []error{err, engine.CheckFolder(dir)} {
+				require.ErrorIs(t, err, c.is)
+				require.ErrorContains(t, err, c.want)
+			}
 		})
 	}
 }

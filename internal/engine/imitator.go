@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/gomlx/gomlx/core/graph"
@@ -38,10 +39,10 @@ func NewImitator(_ context.Context, o ImitatorOptions) (update.Imitator, error) 
 	}
 	config := model.Config
 	m := &imitator{backend: o.Backend, optimizer: o.Optimizer, microbatch: o.Microbatch, model: model}
-	if m.policy, err = newNetwork(o.Backend, "policy", config.Tensors(), model.Weights); err != nil {
+	m.policy, err = newNetwork(o.Backend, "policy", config.Tensors(), model.Weights)
+	if err = errors.Join(err, model.Close()); err != nil { // the weights live on the device from here on
 		return nil, fmt.Errorf("imitator: %w", err)
 	}
-	model.Weights = nil // they live on the device from here on
 	if o.State != "" {
 		if err := readState(o.State, m.policy); err != nil {
 			m.policy.free()

@@ -5,16 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"unsafe"
 
 	"github.com/gomlx/compute/dtypes/float16"
+	"github.com/google/renameio/v2"
 )
 
 // ErrTensor: a safetensors file is broken, or a tensor is missing, misshapen or not finite.
@@ -53,7 +54,7 @@ const maxHeader = 100 << 20
 var elementBytes = map[string]int64{"F32": 4, "F16": 2, "BF16": 2}
 
 // WriteTensors writes a safetensors file (huggingface.co/docs/safetensors): float32, ascending by name. Equal tensors
-// give equal bytes.
+// give equal bytes. A file of that name is replaced when the new one is whole.
 func WriteTensors(path string, tensors []Tensor) (err error) {
 	tensors = slices.Clone(tensors)
 	slices.SortFunc(tensors, func(a, b Tensor) int { return strings.Compare(a.Name, b.Name) })
@@ -61,11 +62,11 @@ func WriteTensors(path string, tensors []Tensor) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	file, err := os.Create(path)
+	file, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o644))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
+	defer func() { err = errors.Join(err, file.Cleanup()) }()
 	if _, err := file.Write(head); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
@@ -74,7 +75,7 @@ func WriteTensors(path string, tensors []Tensor) (err error) {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 	}
-	return nil
+	return file.CloseAtomicallyReplace()
 }
 
 // header is everything before the data: length, JSON, spaces up to a multiple of 8 bytes.
@@ -108,46 +109,60 @@ func header(tensors []Tensor) ([]byte, error) {
 	return append(binary.LittleEndian.AppendUint64(nil, uint64(b.Len())), b.String()...), nil
 }
 
-// TensorFile is an open safetensors file. Tensors are read one by one: a truncated file is an error, never a fault.
+// TensorFile is a safetensors file in memory: its pages are read when they are first touched. A file that is too short
+// for its header is refused when it is opened; one that is cut off while it is open ends the process, so files are
+// replaced, never rewritten in place.
 type TensorFile struct {
 	path    string
-	file    *os.File
-	start   int64 // of the data section
+	bytes   []byte // the whole file, mapped
+	start   int64  // of the data section
 	entries map[string]entry
 }
 
-// OpenTensors opens a safetensors file and checks its header against the file's size.
+// OpenTensors maps a safetensors file and checks its header against the file's size.
 func OpenTensors(path string) (*TensorFile, error) {
-	file, err := os.Open(path)
+	mapped, err := mapFile(path)
 	if err != nil {
 		return nil, err
 	}
-	f := &TensorFile{path: path, file: file}
+	f := &TensorFile{path: path, bytes: mapped}
 	if err := f.readHeader(); err != nil {
-		return nil, errors.Join(fmt.Errorf("%w: %s: %w", ErrTensor, filepath.Base(path), err), file.Close())
+		return nil, errors.Join(fmt.Errorf("%w: %s: %w", ErrTensor, filepath.Base(path), err), f.Close())
 	}
 	return f, nil
 }
 
-func (f *TensorFile) readHeader() error {
-	info, err := f.file.Stat()
+// mapFile maps a file into memory, copy on write: the file never changes. An empty file has no mapping.
+func mapFile(path string) ([]byte, error) {
+	file, err := os.Open(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var length [8]byte
-	if _, err := f.file.ReadAt(length[:], 0); err != nil {
-		return fmt.Errorf("header: %w", err)
+	defer file.Close() //nolint:errcheck // the mapping stays
+	info, err := file.Stat()
+	if err != nil || info.Size() == 0 {
+		return nil, err
 	}
-	n := int64(binary.LittleEndian.Uint64(length[:]))
-	if n < 2 || n > maxHeader || n+8 > info.Size() {
-		return fmt.Errorf("header of %d bytes in a file of %d bytes", uint64(n), info.Size())
+	if !info.Mode().IsRegular() || info.Size() > math.MaxInt {
+		return nil, fmt.Errorf("%s: %d bytes, not a regular file that fits the address space", path, info.Size())
 	}
-	text := make([]byte, n)
-	if _, err := f.file.ReadAt(text, 8); err != nil {
-		return fmt.Errorf("header: %w", err)
+	b, err := syscall.Mmap(int(file.Fd()), 0, int(info.Size()), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE)
+	if err != nil {
+		return nil, fmt.Errorf("map %s: %w", path, err)
+	}
+	return b, nil
+}
+
+func (f *TensorFile) readHeader() error {
+	if len(f.bytes) < 8 {
+		return fmt.Errorf("header: expected at least 8 bytes, the file has %d", len(f.bytes))
+	}
+	n := int64(binary.LittleEndian.Uint64(f.bytes))
+	if n < 2 || n > maxHeader || n+8 > int64(len(f.bytes)) {
+		return fmt.Errorf("header of %d bytes in a file of %d bytes", uint64(n), len(f.bytes))
 	}
 	raw := map[string]json.RawMessage{}
-	if err := json.Unmarshal(text, &raw); err != nil {
+	if err := json.Unmarshal(f.bytes[8:8+n], &raw); err != nil {
 		return fmt.Errorf("header: %w", err)
 	}
 	delete(raw, "__metadata__")
@@ -157,7 +172,7 @@ func (f *TensorFile) readHeader() error {
 		if err := json.Unmarshal(value, &e); err != nil {
 			return fmt.Errorf("header of tensor %s: %w", name, err)
 		}
-		if err := f.check(e, info.Size()); err != nil {
+		if err := f.check(e); err != nil {
 			return fmt.Errorf("tensor %s: %w", name, err)
 		}
 		f.entries[name] = e
@@ -165,11 +180,11 @@ func (f *TensorFile) readHeader() error {
 	return nil
 }
 
-// check compares an entry's number type, shape and place in a file of that many bytes.
-func (f *TensorFile) check(e entry, fileSize int64) error {
+// check compares an entry's number type, shape and place with the file.
+func (f *TensorFile) check(e entry) error {
 	begin, end := e.Offsets[0], e.Offsets[1]
-	if begin < 0 || end < begin || f.start+end > fileSize {
-		return fmt.Errorf("expected bytes %d to %d, file ends at %d (truncated?)", f.start+begin, f.start+end, fileSize)
+	if begin < 0 || end < begin || end > int64(len(f.bytes))-f.start {
+		return fmt.Errorf("expected bytes %d to %d, file ends at %d (truncated?)", f.start+begin, f.start+end, len(f.bytes))
 	}
 	width, ok := elementBytes[e.DType]
 	if ok && e.size()*width != end-begin {
@@ -187,56 +202,106 @@ func (f *TensorFile) Shape(name string) ([]int, bool) {
 	return e.Shape, ok
 }
 
-// Read returns a tensor of the expected shape as float32. Missing, misshapen, unreadable or non-finite tensors are
-// ErrTensor, with file, tensor, expectation and finding.
+// Check makes sure that a tensor is there, has the expected shape and a number type that can be read, and holds finite
+// numbers only. What is wrong is ErrTensor, with file, tensor, expectation and finding.
+func (f *TensorFile) Check(name string, shape []int) error {
+	_, _, err := f.find(name, shape)
+	return err
+}
+
+// Read returns a tensor of the expected shape as float32, in memory of its own. Errors are those of Check.
 func (f *TensorFile) Read(name string, shape []int) ([]float32, error) {
+	raw, dtype, err := f.find(name, shape)
+	if err != nil {
+		return nil, err
+	}
+	return widen(raw, dtype), nil
+}
+
+// View is Read without a copy where the file holds float32: the numbers are good until Close. Writing to them does not
+// change the file.
+func (f *TensorFile) View(name string, shape []int) ([]float32, error) {
+	raw, dtype, err := f.find(name, shape)
+	if err != nil {
+		return nil, err
+	}
+	if at := unsafe.Pointer(unsafe.SliceData(raw)); dtype == "F32" && uintptr(at)%4 == 0 {
+		return unsafe.Slice((*float32)(at), len(raw)/4), nil
+	}
+	return widen(raw, dtype), nil
+}
+
+// find returns a checked tensor's bytes and number type.
+func (f *TensorFile) find(name string, shape []int) (raw []byte, dtype string, err error) {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s: %s: %w", ErrTensor, filepath.Base(f.path), name, fmt.Errorf(format, args...))
 	}
 	e, ok := f.entries[name]
 	if !ok {
-		return nil, bad("expected shape %v, found no such tensor", shape)
+		return nil, "", bad("expected shape %v, found no such tensor", shape)
 	}
 	if !slices.Equal(e.Shape, shape) {
-		return nil, bad("expected shape %v, found %v", shape, e.Shape)
+		return nil, "", bad("expected shape %v, found %v", shape, e.Shape)
 	}
 	if elementBytes[e.DType] == 0 {
-		return nil, bad("expected F32, F16 or BF16, found %s", e.DType)
+		return nil, "", bad("expected F32, F16 or BF16, found %s", e.DType)
 	}
-	data := make([]float32, e.size())
-	if err := readFloats(io.NewSectionReader(f.file, f.start+e.Offsets[0], e.Offsets[1]-e.Offsets[0]), e.DType, data); err != nil {
-		return nil, bad("%w", err)
+	raw = f.bytes[f.start+e.Offsets[0] : f.start+e.Offsets[1]]
+	if i := notFinite(raw, e.DType); i >= 0 {
+		width := int(elementBytes[e.DType])
+		return nil, "", bad("expected finite numbers, found %v at element %d", widen(raw[i*width:][:width], e.DType)[0], i)
 	}
-	for i, x := range data {
-		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
-			return nil, bad("expected finite numbers, found %v at element %d", x, i)
-		}
-	}
-	return data, nil
+	return raw, e.DType, nil
 }
 
-// Close closes the file.
-func (f *TensorFile) Close() error { return f.file.Close() }
+// Close gives the memory back: views must not be used any more.
+func (f *TensorFile) Close() error {
+	if f.bytes == nil {
+		return nil
+	}
+	b := f.bytes
+	f.bytes, f.entries = nil, nil
+	return syscall.Munmap(b)
+}
 
-// readFloats fills data with little-endian numbers of the given type.
-func readFloats(r io.Reader, dtype string, data []float32) error {
+// exponents are the bits of a number that are all set when it is infinite or not a number.
+var exponents = map[string]uint16{"BF16": 0x7f80, "F16": 0x7c00}
+
+// notFinite returns the index of the first number that is NaN or infinite, -1 without one.
+func notFinite(raw []byte, dtype string) int {
 	if dtype == "F32" {
-		_, err := io.ReadFull(r, asBytes(data))
-		return err
+		for i := 0; i < len(raw); i += 4 {
+			if binary.LittleEndian.Uint32(raw[i:])&0x7f800000 == 0x7f800000 {
+				return i / 4
+			}
+		}
+		return -1
 	}
-	half := make([]byte, 2*len(data))
-	if _, err := io.ReadFull(r, half); err != nil {
-		return err
-	}
-	for i := range data {
-		bits := binary.LittleEndian.Uint16(half[2*i:])
-		if dtype == "BF16" {
-			data[i] = math.Float32frombits(uint32(bits) << 16)
-		} else {
-			data[i] = float16.FromBits(bits).Float32()
+	all := exponents[dtype]
+	for i := 0; i < len(raw); i += 2 {
+		if binary.LittleEndian.Uint16(raw[i:])&all == all {
+			return i / 2
 		}
 	}
-	return nil
+	return -1
+}
+
+// widen turns little-endian numbers of the given type into float32.
+func widen(raw []byte, dtype string) []float32 {
+	data := make([]float32, int64(len(raw))/elementBytes[dtype])
+	switch dtype {
+	case "F32":
+		copy(asBytes(data), raw)
+	case "BF16":
+		for i := range data {
+			data[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(raw[2*i:])) << 16)
+		}
+	case "F16":
+		for i := range data {
+			data[i] = float16.FromBits(binary.LittleEndian.Uint16(raw[2*i:])).Float32()
+		}
+	}
+	return data
 }
 
 // asBytes is the memory of data: little-endian on every supported platform.

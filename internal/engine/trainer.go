@@ -56,11 +56,11 @@ func NewTrainer(ctx context.Context, o TrainerOptions) (update.Learner, error) {
 		return nil, err
 	}
 	t := &trainer{backend: o.Backend, update: o.Update, optimizer: o.Optimizer, model: model}
-	if err := t.load(ctx, o); err != nil {
+	err = errors.Join(t.load(ctx, o), model.Close()) // the weights live on the device from here on
+	if err != nil {
 		t.free()
 		return nil, fmt.Errorf("trainer: %w", err)
 	}
-	model.Weights = nil // they live on the device from here on
 	t.objective = t.ppo()
 	return t, nil
 }
@@ -75,6 +75,7 @@ func (t *trainer) load(ctx context.Context, o TrainerOptions) (err error) {
 		if reference, err = LoadFolder(o.Reference); err != nil {
 			return err
 		}
+		defer func() { err = errors.Join(err, reference.Close()) }()
 		if reference.Config != config {
 			return fmt.Errorf("%w: the reference is another network than the policy", ErrFolder)
 		}
