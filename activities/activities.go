@@ -17,6 +17,9 @@ import (
 type Engine interface {
 	// Describe reads what a model folder says of itself and refuses, as ErrModel, what the engine cannot run.
 	Describe(dir string) (ModelInfo, error)
+	// Check reads a model folder's weights and refuses, as ErrModel, what cannot be used: tensors that are missing,
+	// misshapen or not finite, and a tokenizer with ids that the embedding lacks.
+	Check(dir string) error
 	// NewSampler loads the weights of a model folder for sampling.
 	NewSampler(ctx context.Context, dir string) (Sampler, error)
 	// NewLearner loads policy, critic and reference.

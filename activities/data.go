@@ -9,6 +9,7 @@ import (
 	"multiattempt/internal/blob"
 	"multiattempt/internal/dataset"
 	"multiattempt/internal/reward"
+	"multiattempt/internal/source"
 	"multiattempt/internal/spec"
 	"multiattempt/internal/update"
 )
@@ -17,14 +18,16 @@ import (
 type Data struct {
 	store   blob.Store
 	engine  Engine // describes and creates models; computes nothing
+	models  *Models
 	presets Presets
+	sources source.Finder
 	dataDir string
 	library dataset.Library
 }
 
-// NewData returns the activities; dataDir is where data sets and model folders are looked for.
-func NewData(store blob.Store, engine Engine, presets Presets, dataDir string) *Data {
-	return &Data{store: store, engine: engine, presets: presets, dataDir: dataDir}
+// NewData returns the activities; sources finds models, dataDir is where data sets are looked for.
+func NewData(store blob.Store, engine Engine, models *Models, presets Presets, sources source.Finder, dataDir string) *Data {
+	return &Data{store: store, engine: engine, models: models, presets: presets, sources: sources, dataDir: dataDir}
 }
 
 // ResolveSpec turns a user's settings into a complete spec, makes sure that model, prompt and data can be used, and finds
@@ -48,16 +51,22 @@ func (d *Data) resolveSpec(ctx context.Context, in ResolveSpecInput, pulse *puls
 	if out.Digest, err = run.Digest(); err != nil {
 		return out, err
 	}
-	pulse.report(Progress{What: "model"})
-	if out.Base, err = d.storeModel(ctx, run.Model.Source); err != nil {
+	if out.Base, err = d.storeModel(ctx, run.Model.Source, pulse); err != nil {
 		return out, err
 	}
-	if err := d.checkModel(ctx, run, out.Base); err != nil {
+	room, err := d.checkModel(ctx, run, out.Base)
+	if err != nil {
 		return out, err
 	}
 	pulse.report(Progress{What: "data"})
 	identity, err := d.checkData(ctx, run)
 	if err != nil {
+		return out, err
+	}
+	if err := d.checkTraining(ctx, run, room, pulse); err != nil {
+		return out, err
+	}
+	if err := d.checkEvaluation(ctx, run, room, pulse); err != nil {
 		return out, err
 	}
 	if out.Checkpoint, out.Restored, err = d.standing(ctx, in.Run, out.Digest); err != nil {

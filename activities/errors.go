@@ -10,7 +10,9 @@ import (
 	"multiattempt/internal/checkpoint"
 	"multiattempt/internal/dataset"
 	"multiattempt/internal/evaluate"
+	"multiattempt/internal/hub"
 	"multiattempt/internal/rollout"
+	"multiattempt/internal/source"
 	"multiattempt/internal/spec"
 	"multiattempt/internal/update"
 )
@@ -49,6 +51,9 @@ var permanent = []struct {
 	{spec.ErrInvalid, FailureInvalidSpec},
 	{blob.ErrInvalidKey, FailureInvalidSpec},
 	{ErrModel, FailureInvalidModel},
+	{source.ErrSource, FailureInvalidModel},
+	{hub.ErrMissing, FailureInvalidModel},
+	{hub.ErrOffline, FailureInvalidModel},
 	{chat.ErrTemplate, FailureInvalidModel},
 	{chat.ErrRole, FailureInvalidModel},
 	{chat.ErrTokenizer, FailureInvalidModel},

@@ -136,10 +136,10 @@ func (d *Data) scoreTable(ctx context.Context, in ScoreTableInput) (ScoreTableOu
 // ResolveEvaluation finds the policy and the settings of an evaluation that a user asked for: a model and settings, or a
 // run's checkpoint with the run's own settings, changed where the user says so.
 func (d *Data) ResolveEvaluation(ctx context.Context, in ResolveEvaluationInput) (EvaluationTask, error) {
-	return alive(ctx, func(*pulse) (EvaluationTask, error) { return d.resolveEvaluation(ctx, in) })
+	return alive(ctx, func(p *pulse) (EvaluationTask, error) { return d.resolveEvaluation(ctx, in, p) })
 }
 
-func (d *Data) resolveEvaluation(ctx context.Context, in ResolveEvaluationInput) (EvaluationTask, error) {
+func (d *Data) resolveEvaluation(ctx context.Context, in ResolveEvaluationInput, pulse *pulse) (EvaluationTask, error) {
 	task := EvaluationTask{Run: in.ID}
 	settings := in.Spec
 	if in.Run != "" {
@@ -164,12 +164,16 @@ func (d *Data) resolveEvaluation(ctx context.Context, in ResolveEvaluationInput)
 		return task, fmt.Errorf("%w: evaluation.sets and evaluation.final_attempts say what to evaluate; one of them is empty", spec.ErrInvalid)
 	}
 	if task.Policy.IsZero() {
-		if task.Policy, err = d.storeModel(ctx, run.Model.Source); err != nil {
+		if task.Policy, err = d.storeModel(ctx, run.Model.Source, pulse); err != nil {
 			return task, err
 		}
-		if err := d.checkModel(ctx, run, task.Policy); err != nil {
-			return task, err
-		}
+	}
+	room, err := d.checkModel(ctx, run, task.Policy)
+	if err != nil {
+		return task, err
+	}
+	if err := d.checkEvaluation(ctx, run, room, pulse); err != nil {
+		return task, err
 	}
 	task.Spec, err = putJSON(ctx, d.store, evaluationKey(task.Run, task.Step), "spec", run)
 	return task, err

@@ -71,6 +71,9 @@ func (l *Learner) update(ctx context.Context, in UpdateInput, pulse *pulse) (out
 		}
 	}()
 	x, stats, err := r.learn(ctx, l.store, in.Experience, in.Rates, pulse)
+	if errors.Is(err, update.ErrNotFinite) {
+		return out, l.keepBatch(ctx, in, err)
+	}
 	if err != nil {
 		return out, err
 	}
@@ -95,6 +98,29 @@ func (l *Learner) update(ctx context.Context, in UpdateInput, pulse *pulse) (out
 	}
 	r.step, r.policy = step, after.Digest
 	return UpdateOutput{Policy: after, Record: ref, KL: stats.KL, PolicyLR: stats.PolicyLR, Own: l.own}, l.models.Adopt(after, dir)
+}
+
+// BadBatch says what a step was given whose loss, gradient or scores were not finite: an object of the step, for whoever
+// looks into it. Everything that it names stays in the store.
+type BadBatch struct {
+	At         Position      `json:"at"`         // the state before the step
+	Experience blob.Ref      `json:"experience"` // an Experience object: episodes and rewards
+	Rates      *update.Rates `json:"rates,omitempty"`
+	Error      string        `json:"error"` // names the minibatch
+}
+
+// keepBatch records the batch of a step that failed for good, and adds to the failure where it is and where the run stands.
+func (l *Learner) keepBatch(ctx context.Context, in UpdateInput, failed error) error {
+	ref, err := putJSON(ctx, l.store, stepKey(in.At.Run, in.At.Step()+1), "bad-batch",
+		BadBatch{At: in.At, Experience: in.Experience, Rates: in.Rates, Error: failed.Error()})
+	if err != nil {
+		return errors.Join(failed, err)
+	}
+	stands := "the run has no checkpoint"
+	if c := in.At.Checkpoint; !c.IsZero() {
+		stands = fmt.Sprintf("the last good checkpoint is of step %d: %s", c.Step, c.Key)
+	}
+	return fmt.Errorf("%w; the batch is kept in %s; %s", failed, ref.Key, stands)
 }
 
 // Checkpoint keeps the learner's full state after the input's last step, and then deletes the step weights that the

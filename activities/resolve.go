@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"multiattempt/internal/blob"
@@ -17,11 +17,13 @@ import (
 	"multiattempt/internal/spec"
 )
 
-// storeModel puts the model that a source names into the store, unless it is there.
-func (d *Data) storeModel(ctx context.Context, source string) (Policy, error) {
-	switch kind, name, _ := strings.Cut(source, ":"); kind {
+// storeModel puts the model that a source names into the store, unless it is there. Weights that cannot be used are
+// refused here, before anything is sampled.
+func (d *Data) storeModel(ctx context.Context, name string, pulse *pulse) (Policy, error) {
+	pulse.report(Progress{What: "model"})
+	switch kind, rest, _ := strings.Cut(name, ":"); kind {
 	case "ref":
-		ref, err := parseRef(name)
+		ref, err := parseRef(rest)
 		if err != nil {
 			return Policy{}, err
 		}
@@ -32,22 +34,43 @@ func (d *Data) storeModel(ctx context.Context, source string) (Policy, error) {
 		if err != nil {
 			return Policy{}, err
 		}
+		if err := d.checkStored(ctx, p); err != nil {
+			return Policy{}, err
+		}
 		return d.own(ctx, p)
 	case "builtin":
-		files, err := d.presets.Model(name)
+		files, err := d.presets.Model(rest)
 		if err != nil {
 			return Policy{}, fmt.Errorf("%w: %w", ErrModel, err)
 		}
 		return UploadModel(ctx, d.store, files)
 	}
-	dir := source
-	if !filepath.IsAbs(dir) && d.dataDir != "" {
-		dir = filepath.Join(d.dataDir, dir)
+	finder := d.sources
+	finder.Progress = func(what string, done int64) {
+		pulse.report(Progress{What: "fetch " + what, Done: int(done >> 20)})
 	}
-	if _, err := os.Stat(filepath.Join(dir, "config.json")); errors.Is(err, fs.ErrNotExist) {
-		return Policy{}, fmt.Errorf("%w: model.source = %q: no config.json in %s", ErrModel, source, dir)
+	m, err := finder.Find(ctx, name)
+	if err != nil {
+		return Policy{}, fmt.Errorf("model.source = %q: %w", name, err)
 	}
-	return UploadModel(ctx, d.store, os.DirFS(dir))
+	if err := d.engine.Check(m.Dir); err != nil {
+		return Policy{}, err
+	}
+	ref, err := m.Store(ctx, d.store, func(name string) { pulse.report(Progress{What: "store " + name}) })
+	if err != nil {
+		return Policy{}, err
+	}
+	return policyOf(ctx, d.store, ref)
+}
+
+// checkStored refuses a model in the store whose weights cannot be used.
+func (d *Data) checkStored(ctx context.Context, p Policy) error {
+	dir, release, err := d.models.Use(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return d.engine.Check(dir)
 }
 
 // own stores a model's files content-addressed, so that the run does not lose what it starts from when another run's
@@ -75,39 +98,94 @@ func (d *Data) own(ctx context.Context, p Policy) (Policy, error) {
 }
 
 // checkModel makes sure that the engine can run the model and that dialogues can be written in its tokens.
-func (d *Data) checkModel(ctx context.Context, run spec.Run, p Policy) error {
+func (d *Data) checkModel(ctx context.Context, run spec.Run, p Policy) (roomCheck, error) {
 	dir, err := os.MkdirTemp("", "multiattempt-model-")
 	if err != nil {
-		return err
+		return roomCheck{}, err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // a leftover in the temporary folder hurts nobody
 	if err := fetchSmall(ctx, d.store, p, dir); err != nil {
-		return err
+		return roomCheck{}, err
 	}
 	info, err := d.engine.Describe(dir)
 	if err != nil {
-		return err
+		return roomCheck{}, err
 	}
 	if run.Model.MaxLength > info.MaxPositions {
-		return fmt.Errorf("%w: model.max_length = %d: the model holds at most %d tokens", ErrModel, run.Model.MaxLength, info.MaxPositions)
+		return roomCheck{}, fmt.Errorf("%w: model.max_length = %d: the model holds at most %d tokens", ErrModel, run.Model.MaxLength, info.MaxPositions)
 	}
 	template, err := chat.Load(dir)
+	return roomCheck{template: template, limit: maxLength(run, info)}, err
+}
+
+// roomCheck refuses problems that cannot be rolled out with a model: turns that its template does not take, prompts that
+// leave no room for an answer.
+type roomCheck struct {
+	template *chat.Template
+	limit    int // tokens of a dialogue
+}
+
+// all checks presentations and names the first that cannot be used.
+func (c roomCheck) all(prompt spec.Prompt, shown []dataset.Presentation, pulse *pulse) error {
+	for i, s := range shown {
+		if err := rollout.CheckPresentation(c.template, prompt, s, c.limit); err != nil {
+			return err
+		}
+		if i%checkedAtOnce == 0 {
+			pulse.report(Progress{What: "check problems", Done: i, Of: len(shown)})
+		}
+	}
+	return nil
+}
+
+// checkedAtOnce is the number of problems between two reports.
+const checkedAtOnce = 256
+
+// checkTraining checks every problem that a run may present while it trains.
+func (d *Data) checkTraining(ctx context.Context, run spec.Run, c roomCheck, pulse *pulse) error {
+	shown, err := d.training(ctx, run)
 	if err != nil {
 		return err
 	}
+	if err := c.all(run.Prompt, shown, pulse); err != nil {
+		return fmt.Errorf("data.train: %w", err)
+	}
+	return nil
+}
+
+// training lists what a run may present while it trains, with the most attempts: every problem of a list, the first
+// step's of an endless set.
+func (d *Data) training(ctx context.Context, run spec.Run) ([]dataset.Presentation, error) {
 	train, err := d.train(ctx, run)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if train.Len() >= 0 {
+		return dataset.Examine(train.Problems(), run.Attempts.Max), nil
 	}
 	most := run.Attempts
 	most.Min = most.Max
-	shown, err := train.Present(run.Seed, 0, run.Data.ProblemsPerStep, most)
-	if err != nil {
-		return err
+	return train.Present(run.Seed, 0, run.Data.ProblemsPerStep, most)
+}
+
+// checkEvaluation checks every problem of the run's evaluation.
+func (d *Data) checkEvaluation(ctx context.Context, run spec.Run, c roomCheck, pulse *pulse) error {
+	most := 0
+	for _, k := range slices.Concat(run.Evaluation.Attempts, run.Evaluation.Final) {
+		most = max(most, k)
 	}
-	for _, s := range shown {
-		if err := rollout.CheckPresentation(template, run.Prompt, s, maxLength(run, info)); err != nil {
+	if most == 0 {
+		return nil
+	}
+	prompt := run.Prompt
+	prompt.SingleAttempt = false
+	for _, name := range run.Evaluation.Sets {
+		set, err := d.test(ctx, run, name)
+		if err != nil {
 			return err
+		}
+		if err := c.all(prompt, dataset.Examine(set.Problems(), most), pulse); err != nil {
+			return fmt.Errorf("evaluation.sets %s: %w", name, err)
 		}
 	}
 	return nil
@@ -166,11 +244,10 @@ func (d *Data) resolveFinetune(ctx context.Context, in ResolveSpecInput, pulse *
 	if err != nil {
 		return out, missingIsBad(err)
 	}
-	pulse.report(Progress{What: "model"})
 	if f.Model.Source == spec.SourceRandom {
 		out.Base, err = d.create(ctx, f, dialogues.Alphabet())
 	} else {
-		out.Base, err = d.storeModel(ctx, f.Model.Source)
+		out.Base, err = d.storeModel(ctx, f.Model.Source, pulse)
 	}
 	if err != nil {
 		return out, err

@@ -47,6 +47,9 @@ func (d device) Describe(dir string) (activities.ModelInfo, error) {
 	return activities.ModelInfo{MaxPositions: config.MaxPositions}, permanent(err)
 }
 
+// Check reads a folder's weights.
+func (d device) Check(dir string) error { return permanent(engine.CheckFolder(dir)) }
+
 // NewSampler loads a model folder for sampling.
 func (d device) NewSampler(_ context.Context, dir string) (activities.Sampler, error) {
 	model, err := engine.LoadFolder(dir)

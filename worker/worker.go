@@ -96,7 +96,7 @@ func compose(cfg config.Config, store blob.Store, backend *engine.Backend, dir, 
 	}
 	named := activities.Presets{Train: presets.Train(), Finetune: presets.Finetune(), Model: presets.Model}
 	return activities.Set{
-		Data:     activities.NewData(store, e, named, cfg.DataDir),
+		Data:     activities.NewData(store, e, models, named, Sources(cfg), cfg.DataDir),
 		Rollouts: activities.NewRollouts(store, e, models),
 		Learner:  learner,
 	}, nil

@@ -16,6 +16,7 @@ import (
 	"multiattempt/activities"
 	"multiattempt/internal/blob"
 	"multiattempt/internal/dataset"
+	"multiattempt/internal/source"
 	"multiattempt/internal/spec"
 	"multiattempt/internal/update"
 	"multiattempt/internal/update/updatetest"
@@ -28,6 +29,8 @@ type Engine struct {
 	learners int
 	// OnLearner, when not nil, wraps every new learner.
 	OnLearner func(update.Learner) update.Learner
+	// Broken is what Check says of every model's weights.
+	Broken error
 }
 
 var _ activities.Engine = (*Engine)(nil)
@@ -49,6 +52,9 @@ func (e *Engine) count(n *int, add int) int {
 func (e *Engine) Describe(string) (activities.ModelInfo, error) {
 	return activities.ModelInfo{MaxPositions: 128}, nil
 }
+
+// Check implements activities.Engine.
+func (e *Engine) Check(string) error { return e.Broken }
 
 // NewSampler implements activities.Engine.
 func (e *Engine) NewSampler(_ context.Context, dir string) (activities.Sampler, error) {
@@ -126,7 +132,7 @@ func NewWorker(t testing.TB, store blob.Store, presets activities.Presets, own s
 	learner, err := activities.NewLearner(store, e, models, own, filepath.Join(dir, "learner"))
 	require.NoError(t, err)
 	set := activities.Set{
-		Data:     activities.NewData(store, e, presets, ""),
+		Data:     activities.NewData(store, e, models, presets, source.Finder{Roots: []string{dir}}, ""),
 		Rollouts: activities.NewRollouts(store, e, models),
 		Learner:  learner,
 	}

@@ -3,9 +3,10 @@ package blob
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -70,11 +71,7 @@ func Upload(ctx context.Context, s Store, fsys fs.FS) (Ref, error) {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		b, err := fs.ReadFile(fsys, name)
-		if err != nil {
-			return err
-		}
-		ref, err := Put(ctx, s, b)
+		ref, err := putFile(ctx, s, fsys, name)
 		if err != nil {
 			return err
 		}
@@ -87,6 +84,22 @@ func Upload(ctx context.Context, s Store, fsys fs.FS) (Ref, error) {
 	return PutFolder(ctx, s, f)
 }
 
+func putFile(ctx context.Context, s Store, fsys fs.FS, name string) (ref Ref, err error) {
+	file, err := fsys.Open(name)
+	if err != nil {
+		return Ref{}, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if body, ok := file.(io.ReadSeeker); ok {
+		return PutStream(ctx, s, body)
+	}
+	b, err := io.ReadAll(file)
+	if err != nil {
+		return Ref{}, err
+	}
+	return Put(ctx, s, b)
+}
+
 // Download writes the folder that ref names below dir, verifying each file, and returns the list.
 func Download(ctx context.Context, s Store, ref Ref, dir string) (Folder, error) {
 	f, err := LoadFolder(ctx, s, ref)
@@ -97,15 +110,7 @@ func Download(ctx context.Context, s Store, ref Ref, dir string) (Folder, error)
 		if !filepath.IsLocal(filepath.FromSlash(file.Name)) || path.Clean(file.Name) != file.Name {
 			return Folder{}, fmt.Errorf("folder %s: file name %q leaves the folder", ref.Key, file.Name)
 		}
-		b, err := Load(ctx, s, file.Ref)
-		if err != nil {
-			return Folder{}, err
-		}
-		to := filepath.Join(dir, filepath.FromSlash(file.Name))
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			return Folder{}, err
-		}
-		if err := os.WriteFile(to, b, 0o644); err != nil {
+		if err := LoadFile(ctx, s, file.Ref, filepath.Join(dir, filepath.FromSlash(file.Name))); err != nil {
 			return Folder{}, err
 		}
 	}

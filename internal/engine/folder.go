@@ -13,22 +13,11 @@ import (
 
 	"multiattempt/internal/nn"
 	"multiattempt/internal/seed"
+	"multiattempt/internal/source"
 )
 
 // ErrFolder: a directory is not a model folder that can be used as it is.
 var ErrFolder = errors.New("unusable model folder")
-
-// Files of a model folder in Hugging Face layout.
-const (
-	configFile  = "config.json"
-	weightsFile = "model.safetensors"
-	indexFile   = "model.safetensors.index.json" // names the shards when there are several
-)
-
-// companionFiles travel with the weights: tokenizer, chat template, end-of-turn ids.
-var companionFiles = []string{
-	"tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja", "special_tokens_map.json",
-}
 
 // Model is a language model in memory.
 type Model struct {
@@ -77,16 +66,16 @@ func CheckFolder(dir string) error {
 
 // readFolder reads all but the weights.
 func readFolder(dir string) (*Model, error) {
-	text, err := os.ReadFile(filepath.Join(dir, configFile))
+	text, err := os.ReadFile(filepath.Join(dir, source.ConfigFile))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFolder, err)
 	}
 	config, err := nn.ParseConfig(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", configFile, err)
+		return nil, fmt.Errorf("%s: %w", source.ConfigFile, err)
 	}
 	m := &Model{Config: config, Files: map[string][]byte{}}
-	for _, name := range companionFiles {
+	for _, name := range source.Companions() {
 		b, err := os.ReadFile(filepath.Join(dir, name))
 		if errors.Is(err, os.ErrNotExist) {
 			continue
@@ -215,9 +204,9 @@ func refuseStrangers(place map[string]*TensorFile, config nn.Config) error {
 
 // openWeights opens model.safetensors, or the shards that the index names. After an error no file is open.
 func openWeights(dir string) ([]*TensorFile, error) {
-	names, err := WeightFiles(dir)
+	names, err := source.WeightFiles(dir)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrFolder, err)
 	}
 	var files []*TensorFile
 	for _, name := range names {
@@ -230,33 +219,6 @@ func openWeights(dir string) ([]*TensorFile, error) {
 	return files, nil
 }
 
-// WeightFiles names a folder's files of weights, ascending: model.safetensors, or the shards that the index names.
-func WeightFiles(dir string) ([]string, error) {
-	text, err := os.ReadFile(filepath.Join(dir, indexFile))
-	if errors.Is(err, os.ErrNotExist) {
-		return []string{weightsFile}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrFolder, err)
-	}
-	var index struct {
-		Map map[string]string `json:"weight_map"`
-	}
-	if err := json.Unmarshal(text, &index); err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrFolder, indexFile, err)
-	}
-	names := slices.Compact(slices.Sorted(maps.Values(index.Map)))
-	if len(names) == 0 {
-		return nil, fmt.Errorf("%w: %s: expected a weight_map of shards, found none", ErrFolder, indexFile)
-	}
-	for _, name := range names {
-		if filepath.Base(name) != name {
-			return nil, fmt.Errorf("%w: %s names the shard %q outside the folder", ErrFolder, indexFile, name)
-		}
-	}
-	return names, nil
-}
-
 // WriteFolder writes the model as a Hugging Face folder into dir, which is made if needed. Equal models give equal bytes.
 func (m *Model) WriteFolder(dir string) error {
 	specs := m.Config.Tensors()
@@ -266,7 +228,7 @@ func (m *Model) WriteFolder(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, configFile), m.Config.JSON(), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, source.ConfigFile), m.Config.JSON(), 0o644); err != nil {
 		return err
 	}
 	for name, b := range m.Files {
@@ -278,7 +240,7 @@ func (m *Model) WriteFolder(dir string) error {
 	for i, s := range specs {
 		tensors[i] = Tensor{s.Name, s.Shape, m.Weights[i]}
 	}
-	return WriteTensors(filepath.Join(dir, weightsFile), tensors)
+	return WriteTensors(filepath.Join(dir, source.WeightsFile), tensors)
 }
 
 // Random draws a fresh model from a seed: norms 1, biases 0, all else normal with deviation 0.64/√(inputs), which is the

@@ -1,0 +1,123 @@
+package activities_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"multiattempt/activities"
+	"multiattempt/activities/activitytest"
+	"multiattempt/internal/blob"
+	"multiattempt/internal/checkpoint"
+	"multiattempt/internal/dataset"
+	"multiattempt/internal/experience"
+	"multiattempt/internal/update"
+	"multiattempt/internal/update/updatetest"
+)
+
+// resolve asks for the settings of a run called r.
+func resolve(t *testing.T, h host, fields string) (activities.ResolveSpecOutput, error) {
+	t.Helper()
+	return do[activities.ResolveSpecOutput](t, h, h.Data.ResolveSpec, activities.ResolveSpecInput{Run: "r", Spec: json.RawMessage(fields)})
+}
+
+func TestResolveSpecRefusesBrokenWeights(t *testing.T) {
+	store := blob.NewMemory()
+	h := newHost(t, store, activitytest.Presets(t), "h")
+	dir := t.TempDir()
+	require.NoError(t, updatetest.Create(dir, dataset.SmudgedAlphabet, 1))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "model.safetensors"), []byte("weights"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "config.json"), []byte("{}"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "notes.md"), []byte("not of the model"), 0o644))
+	ref, err := blob.Upload(t.Context(), store, os.DirFS(dir))
+	require.NoError(t, err)
+
+	h.Engine.Broken = fmt.Errorf("%w: model.safetensors: model.norm.weight: expected shape [2], found [3]", activities.ErrModel)
+	for _, name := range []string{dir, fmt.Sprintf("ref:%s@%s:%d", ref.Key, ref.SHA256, ref.Size)} {
+		_, err := resolve(t, h, fmt.Sprintf(`{"preset":"small","model":{"source":%q}}`, name))
+		requireFailure(t, err, activities.FailureInvalidModel)
+		require.ErrorContains(t, err, "expected shape [2], found [3]")
+	}
+	h.Engine.Broken = nil
+	_, err = resolve(t, h, `{"preset":"small","model":{"source":"no-such-folder"}}`)
+	requireFailure(t, err, activities.FailureInvalidModel)
+	require.ErrorContains(t, err, "no-such-folder")
+}
+
+// The longest prompt of all problems counts, of training and of evaluation, not only those of the first step.
+func TestResolveSpecRefusesProblemsThatLeaveNoRoom(t *testing.T) {
+	h, dir := newHost(t, blob.NewMemory(), activitytest.Presets(t), "h"), t.TempDir()
+	good, bad := filepath.Join(dir, "good.jsonl"), filepath.Join(dir, "bad.jsonl")
+	writeSums(t, good, 1, 30)
+	text, err := os.ReadFile(good)
+	require.NoError(t, err)
+	long := fmt.Sprintf("{\"id\":\"long\",\"question\":%q,\"answer\":\"1\"}\n", strings.Repeat("1+", 64))
+	require.NoError(t, os.WriteFile(bad, append(text, long...), 0o644))
+
+	_, err = resolve(t, h, fileSettings(bad, good))
+	requireFailure(t, err, activities.FailureBadData)
+	require.ErrorContains(t, err, "data.train")
+	require.ErrorContains(t, err, "a dialogue may hold 128")
+	_, err = resolve(t, h, fileSettings(good, bad))
+	requireFailure(t, err, activities.FailureBadData)
+	require.ErrorContains(t, err, "evaluation.sets "+bad)
+	_, err = resolve(t, h, fileSettings(good, good))
+	require.NoError(t, err)
+
+	_, err = do[activities.EvaluationTask](t, h, h.Data.ResolveEvaluation,
+		activities.ResolveEvaluationInput{ID: "e", Spec: json.RawMessage(fileSettings(good, bad))})
+	requireFailure(t, err, activities.FailureBadData)
+}
+
+// spoilt is a learner whose next step has a loss that is not finite.
+type spoilt struct{ update.Learner }
+
+func (spoilt) Step(context.Context, []experience.Row, update.Rates) (update.StepStats, error) {
+	return update.StepStats{}, fmt.Errorf("%w: loss NaN; nothing was applied", update.ErrNotFinite)
+}
+
+func TestALossThatIsNotFiniteKeepsItsBatchAndTheLastCheckpoint(t *testing.T) {
+	store, presets := blob.NewMemory(), activitytest.Presets(t)
+	h := newHost(t, store, presets, "h")
+	plan, at := begin(t, h, `{"preset":"small"}`)
+	at = advance(t, h, at, plan.Plan.Shards, 2)
+	kept := must[activities.CheckpointOutput](t, h, h.Learner.Checkpoint, activities.CheckpointInput{At: at})
+	at = at.At(kept.Checkpoint, kept.Policy)
+	x := experienced(t, h, at, plan.Plan.Shards)
+
+	other := newHost(t, store, presets, "other")
+	other.Engine.OnLearner = func(l update.Learner) update.Learner { return spoilt{l} }
+	_, err := do[activities.UpdateOutput](t, other, other.Learner.Update, activities.UpdateInput{At: at, Experience: x})
+	requireFailure(t, err, activities.FailureNotFinite)
+	require.ErrorContains(t, err, "minibatch 1 of")
+	require.ErrorContains(t, err, "last good checkpoint is of step 2: "+kept.Checkpoint.Key)
+
+	found := keys(t, store, "runs/r/steps/000003/bad-batch-")
+	require.Len(t, found, 1)
+	require.ErrorContains(t, err, found[0])
+	body, _, err := store.Get(t.Context(), found[0])
+	require.NoError(t, err)
+	var batch activities.BadBatch
+	require.NoError(t, errors.Join(json.NewDecoder(body).Decode(&batch), body.Close()))
+	require.Equal(t, at, batch.At)
+	b, err := blob.Load(t.Context(), store, batch.Experience)
+	require.NoError(t, err)
+	var content activities.Experience
+	require.NoError(t, json.Unmarshal(b, &content))
+	episodes, err := activities.LoadEpisodes(t.Context(), store, content.Episodes)
+	require.NoError(t, err)
+	require.Len(t, episodes, 16)
+	require.Empty(t, keys(t, store, "runs/r/steps/000003/policy/"), "no weights are published")
+	latest, err := checkpoint.Resolve(t.Context(), store, "r", checkpoint.Latest)
+	require.NoError(t, err)
+	require.Equal(t, kept.Checkpoint, latest.Checkpoint)
+
+	must[activities.UpdateOutput](t, h, h.Learner.Update, activities.UpdateInput{At: at, Experience: x})
+}

@@ -1,0 +1,90 @@
+package blob
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// PutStream is Put for what does not fit into memory: body is read twice, once for its digest.
+func PutStream(ctx context.Context, s Store, body io.ReadSeeker) (Ref, error) {
+	d, size, err := sumStream(body)
+	if err != nil {
+		return Ref{}, err
+	}
+	ref := Ref{Key: ContentKey(d), SHA256: d, Size: size}
+	if o, err := s.Stat(ctx, ref.Key); err == nil && o.Size == size && o.SHA256 == d {
+		return ref, nil
+	}
+	if _, err := body.Seek(0, io.SeekStart); err != nil {
+		return Ref{}, err
+	}
+	_, err = s.Put(ctx, ref.Key, body, size, PutOptions{IfAbsent: true})
+	if err != nil && !errors.Is(err, ErrExists) {
+		return Ref{}, fmt.Errorf("put %s: %w", ref.Key, err)
+	}
+	if err != nil { // its bytes are found out on load
+		if err := loadTo(ctx, s, ref, io.Discard); err != nil {
+			return Ref{}, err
+		}
+	}
+	return ref, nil
+}
+
+func sumStream(r io.Reader) (Digest, int64, error) {
+	h := sha256.New()
+	n, err := io.Copy(h, r)
+	return Digest(h.Sum(nil)), n, err
+}
+
+// LoadFile writes the object that ref names to a local file, whose folder is made if needed, and checks size and digest
+// as Load does. The file appears under its name when it is whole.
+func LoadFile(ctx context.Context, s Store, ref Ref, path string) (err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	file, err := os.CreateTemp(filepath.Dir(path), ".load-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(file.Name()))
+		}
+	}()
+	err = loadTo(ctx, s, ref, file)
+	if errors.Is(err, ErrCorrupt) { // a store may serve a torn read
+		if err = rewind(file); err == nil {
+			err = loadTo(ctx, s, ref, file)
+		}
+	}
+	if err = errors.Join(err, file.Chmod(0o644), file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), path)
+}
+
+func rewind(file *os.File) error {
+	_, err := file.Seek(0, io.SeekStart)
+	return errors.Join(err, file.Truncate(0))
+}
+
+// loadTo copies the object that ref names and compares size and digest.
+func loadTo(ctx context.Context, s Store, ref Ref, to io.Writer) error {
+	body, _, err := s.Get(ctx, ref.Key)
+	if err != nil {
+		return fmt.Errorf("load %s: %w", ref.Key, err)
+	}
+	got, size, err := sumStream(io.TeeReader(body, to))
+	if err = errors.Join(err, body.Close()); err != nil {
+		return fmt.Errorf("load %s: %w", ref.Key, err)
+	}
+	if got != ref.SHA256 || size != ref.Size {
+		return &CorruptError{Key: ref.Key, Want: ref.SHA256, Got: got, WantSize: ref.Size, GotSize: size}
+	}
+	return nil
+}
