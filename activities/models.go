@@ -218,8 +218,8 @@ func (m *Models) evict() {
 	}
 }
 
-// parseRef reads KEY@SHA256:SIZE, as spec.Model.Source has it after "ref:".
-func parseRef(text string) (blob.Ref, error) {
+// ParseRef reads KEY@SHA256:SIZE, as spec.Model.Source has it after "ref:".
+func ParseRef(text string) (blob.Ref, error) {
 	key, rest, _ := strings.Cut(text, "@")
 	digest, size, _ := strings.Cut(rest, ":")
 	sum, err := blob.ParseDigest(digest)

@@ -23,7 +23,7 @@ func (d *Data) storeModel(ctx context.Context, name string, pulse *pulse) (Polic
 	pulse.report(Progress{What: "model"})
 	switch kind, rest, _ := strings.Cut(name, ":"); kind {
 	case "ref":
-		ref, err := parseRef(rest)
+		ref, err := ParseRef(rest)
 		if err != nil {
 			return Policy{}, err
 		}

@@ -12,7 +12,7 @@ import (
 
 // PutStream is Put for what does not fit into memory: body is read twice, once for its digest.
 func PutStream(ctx context.Context, s Store, body io.ReadSeeker) (Ref, error) {
-	d, size, err := sumStream(body)
+	d, size, err := SumStream(body)
 	if err != nil {
 		return Ref{}, err
 	}
@@ -35,7 +35,8 @@ func PutStream(ctx context.Context, s Store, body io.ReadSeeker) (Ref, error) {
 	return ref, nil
 }
 
-func sumStream(r io.Reader) (Digest, int64, error) {
+// SumStream returns the digest of all that r gives, and how many bytes there are.
+func SumStream(r io.Reader) (Digest, int64, error) {
 	h := sha256.New()
 	n, err := io.Copy(h, r)
 	return Digest(h.Sum(nil)), n, err
@@ -79,7 +80,7 @@ func loadTo(ctx context.Context, s Store, ref Ref, to io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("load %s: %w", ref.Key, err)
 	}
-	got, size, err := sumStream(io.TeeReader(body, to))
+	got, size, err := SumStream(io.TeeReader(body, to))
 	if err = errors.Join(err, body.Close()); err != nil {
 		return fmt.Errorf("load %s: %w", ref.Key, err)
 	}

@@ -143,6 +143,14 @@ func (t *Template) EndOfTurn() []int32 { return slices.Clone(t.ends) }
 // Close is the id that the template writes after an assistant's turn: forced where a turn did not end by itself.
 func (t *Template) Close() int32 { return t.close }
 
+// Token is the text of one token, special or not.
+func (t *Template) Token(id int32) string {
+	if a, ok := t.tokenizer.addedByID[id]; ok {
+		return a.Content
+	}
+	return decodeBytes(t.tokenizer.pieces[id])
+}
+
 // Decode turns tokens into text, special tokens left out.
 func (t *Template) Decode(ids []int32) string { return t.tokenizer.decode(ids) }
 

@@ -50,6 +50,9 @@ func (t *Template) closing(answer string) (text string, id int32, err error) {
 	return opening + answer + token.Content, token.ID, nil
 }
 
+// TurnText is Turn as text: for whoever wants to know which turns the template takes.
+func (t *Template) TurnText(messages []Message) (string, error) { return t.turnText(messages) }
+
 // turnText returns what the template writes between an assistant's closing token and its next turn, after making sure
 // that it writes the same whatever was said, once or several times, and leaves earlier turns alone.
 func (t *Template) turnText(messages []Message) (string, error) {

@@ -10,8 +10,13 @@ import (
 
 	"multiattempt/activities"
 	"multiattempt/internal/blob/s3"
+	"multiattempt/internal/chat"
+	"multiattempt/internal/checkpoint"
 	"multiattempt/internal/dataset"
 	"multiattempt/internal/engine"
+	"multiattempt/internal/hub"
+	"multiattempt/internal/nn"
+	"multiattempt/internal/source"
 	"multiattempt/internal/spec"
 	"multiattempt/internal/track"
 	"multiattempt/presets"
@@ -50,11 +55,13 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case isAny(err, errUsage, spec.ErrInvalid, dataset.ErrData, presets.ErrNoModel, worker.ErrTLS, worker.ErrCodecKey, track.ErrNoRun, engine.ErrGGUF):
+	case isAny(err, errUsage, spec.ErrInvalid, dataset.ErrData, presets.ErrNoModel, worker.ErrTLS, worker.ErrCodecKey, track.ErrNoRun, engine.ErrGGUF,
+		engine.ErrFolder, engine.ErrTensor, nn.ErrConfig, chat.ErrTemplate, chat.ErrRole, chat.ErrTokenizer,
+		source.ErrSource, hub.ErrMissing, hub.ErrOffline, checkpoint.ErrNone):
 		return exitWrongInput
 	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
 		return exitInterrupted
-	case isAny(err, errServices, s3.ErrUnreachable, s3.ErrCredentials, s3.ErrDenied, s3.ErrClockSkew, s3.ErrNoBucket),
+	case isAny(err, errServices, s3.ErrUnreachable, s3.ErrCredentials, s3.ErrDenied, s3.ErrClockSkew, s3.ErrNoBucket, hub.ErrUnavailable),
 		isUnreachable(err):
 		return exitUnreachable
 	default:

@@ -54,7 +54,10 @@ goes on when the same command is given again. Services are found or started as b
 				return err
 			}
 		}
-		folder, _ := a.modelFolder(f.Model.Source)
+		folder, err := a.modelFolder(f.Model.Source)
+		if err != nil {
+			return err
+		}
 		return a.withServices(cmd.Context(), p, func(svc *services, _ bool) error {
 			if doc, err = a.upload(cmd.Context(), svc, doc, spec.Finetune{}, folder); err != nil {
 				return err

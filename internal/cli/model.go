@@ -7,8 +7,8 @@ import (
 )
 
 func (a *app) newModel() *cobra.Command {
-	cmd := &cobra.Command{Use: "model", Short: "Work with model folders"}
-	cmd.AddCommand(a.newModelImport())
+	cmd := &cobra.Command{Use: "model", Short: "Inspect models, and make model folders", Example: "  multiattempt model inspect builtin:smudged-base"}
+	cmd.AddCommand(a.newModelInspect(), a.newModelImport())
 	return cmd
 }
 

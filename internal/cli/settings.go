@@ -1,10 +1,11 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"multiattempt/internal/engine"
+	"multiattempt/internal/source"
 	"multiattempt/internal/spec"
 )
 
@@ -96,13 +99,21 @@ func (a *app) find(name string) (string, bool) {
 }
 
 // modelFolder finds the folder that a model's source names: in the working directory, the data directory, or among the
-// models that this user's cache holds. Built-in and stored models have none.
-func (a *app) modelFolder(source string) (string, bool) {
-	if source == "" || source == spec.SourceRandom || strings.HasPrefix(source, "builtin:") || strings.HasPrefix(source, "ref:") {
-		return "", false
+// models that this user's cache holds; and refuses one whose weights cannot be used. Models that are no folders, and
+// folders that are not on this machine, are left to the worker: the name is empty.
+func (a *app) modelFolder(name string) (string, error) {
+	if name == "" || name == spec.SourceRandom || strings.HasPrefix(name, "builtin:") || strings.HasPrefix(name, "ref:") ||
+		strings.HasPrefix(name, source.HubPrefix) || strings.HasPrefix(name, source.S3Prefix) {
+		return "", nil
 	}
-	return firstExisting(source, filepath.Join(a.cfg.DataDir, source), filepath.Join(a.cfg.DataDir, "models", source),
-		filepath.Join(a.cfg.CacheDir, "models", source))
+	m, err := a.sources().Find(context.Background(), name)
+	if errors.Is(err, source.ErrNoFolder) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return m.Dir, engine.CheckFolder(m.Dir)
 }
 
 // firstExisting returns the first of the paths that exists, absolute.
@@ -114,12 +125,4 @@ func firstExisting(paths ...string) (string, bool) {
 		}
 	}
 	return "", false
-}
-
-// folderFS is a model folder to upload: its regular files, without hidden ones.
-func folderFS(dir string) (fs.FS, error) {
-	if _, err := os.Stat(filepath.Join(dir, "config.json")); err != nil {
-		return nil, usage("%s is no model folder in Hugging Face layout: it has no config.json", dir)
-	}
-	return os.DirFS(dir), nil
 }

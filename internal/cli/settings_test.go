@@ -9,7 +9,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"multiattempt/config"
+	"multiattempt/internal/engine"
+	"multiattempt/internal/source"
 	"multiattempt/internal/spec"
+	"multiattempt/presets"
 )
 
 func TestSettingsOverlayFileThenPresetThenAssignments(t *testing.T) {
@@ -42,17 +45,26 @@ func TestDataFilesBecomeAbsolute(t *testing.T) {
 func TestModelFoldersAreFoundByName(t *testing.T) {
 	data, cache := t.TempDir(), t.TempDir()
 	a := &app{cfg: config.Config{DataDir: data, CacheDir: cache}}
-	for _, source := range []string{"", "random", "builtin:smudged-base", "ref:x@y:1", "nowhere"} {
-		_, ok := a.modelFolder(source)
-		require.False(t, ok, source)
+	for _, name := range []string{"", "random", "builtin:smudged-base", "ref:x@y:1", "hf:a/b", "s3://b/p", "nowhere"} {
+		dir, err := a.modelFolder(name)
+		require.NoError(t, err)
+		require.Empty(t, dir, name)
 	}
 	want := filepath.Join(cache, "models", "small")
 	require.NoError(t, os.MkdirAll(want, 0o700))
-	got, ok := a.modelFolder("small")
-	require.True(t, ok)
+	_, err := a.modelFolder("small")
+	require.ErrorIs(t, err, source.ErrSource)
+	require.ErrorContains(t, err, "expected config.json")
+	files, err := presets.Model("smudged-base")
+	require.NoError(t, err)
+	require.NoError(t, os.CopyFS(want, files))
+	got, err := a.modelFolder("small")
+	require.NoError(t, err)
 	require.Equal(t, want, got)
-	_, err := folderFS(want)
-	require.ErrorContains(t, err, "it has no config.json")
+	require.NoError(t, os.Truncate(filepath.Join(want, "model.safetensors"), 1000))
+	_, err = a.modelFolder("small")
+	require.ErrorIs(t, err, engine.ErrTensor)
+	require.Equal(t, exitWrongInput, exitCode(err))
 }
 
 func TestEndpointsFillOnlyWhatTheUserLeftOpen(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 
-	"multiattempt/internal/blob"
+	"multiattempt/internal/source"
 	"multiattempt/internal/spec"
 	"multiattempt/worker"
 )
@@ -97,12 +97,12 @@ func (a *app) upload(ctx context.Context, s *services, doc []byte, target any, f
 	if folder == "" {
 		return doc, nil
 	}
-	files, err := folderFS(folder)
+	m, err := source.Folder(folder)
 	if err != nil {
 		return nil, err
 	}
 	a.notef("Uploading the model in %s\n", folder)
-	ref, err := blob.Upload(ctx, s.store, files)
+	ref, err := m.Store(ctx, s.store, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -86,8 +86,8 @@ func (a *app) checkTraining(doc []byte) (training, error) {
 	if doc, err = spec.Override(doc, spec.Run{}, anchored); err != nil {
 		return training{}, err
 	}
-	folder, _ := a.modelFolder(run.Model.Source)
-	return training{doc: doc, run: run, folder: folder}, nil
+	folder, err := a.modelFolder(run.Model.Source)
+	return training{doc: doc, run: run, folder: folder}, err
 }
 
 // order is the workflow that runs the training, once its model is in the store.

@@ -219,8 +219,14 @@ func openWeights(dir string) ([]*TensorFile, error) {
 	return files, nil
 }
 
+// dtypeNames maps the number types of safetensors to those of config.json.
+var dtypeNames = map[string]string{"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
 // WriteFolder writes the model as a Hugging Face folder into dir, which is made if needed. Equal models give equal bytes.
-func (m *Model) WriteFolder(dir string) error {
+func (m *Model) WriteFolder(dir string) error { return m.WriteFolderAs(dir, "F32") }
+
+// WriteFolderAs is WriteFolder with the weights rounded to F32, F16 or BF16.
+func (m *Model) WriteFolderAs(dir, dtype string) error {
 	specs := m.Config.Tensors()
 	if len(specs) != len(m.Weights) {
 		return fmt.Errorf("%w: network has %d weights, got %d", ErrTensor, len(specs), len(m.Weights))
@@ -228,7 +234,7 @@ func (m *Model) WriteFolder(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, source.ConfigFile), m.Config.JSON(), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, source.ConfigFile), m.Config.JSON(dtypeNames[dtype]), 0o644); err != nil {
 		return err
 	}
 	for name, b := range m.Files {
@@ -240,7 +246,7 @@ func (m *Model) WriteFolder(dir string) error {
 	for i, s := range specs {
 		tensors[i] = Tensor{s.Name, s.Shape, m.Weights[i]}
 	}
-	return WriteTensors(filepath.Join(dir, source.WeightsFile), tensors)
+	return WriteTensorsAs(filepath.Join(dir, source.WeightsFile), dtype, tensors)
 }
 
 // Random draws a fresh model from a seed: norms 1, biases 0, all else normal with deviation 0.64/√(inputs), which is the

@@ -55,10 +55,14 @@ var elementBytes = map[string]int64{"F32": 4, "F16": 2, "BF16": 2}
 
 // WriteTensors writes a safetensors file (huggingface.co/docs/safetensors): float32, ascending by name. Equal tensors
 // give equal bytes. A file of that name is replaced when the new one is whole.
-func WriteTensors(path string, tensors []Tensor) (err error) {
+func WriteTensors(path string, tensors []Tensor) error { return WriteTensorsAs(path, "F32", tensors) }
+
+// WriteTensorsAs is WriteTensors with the numbers rounded to F32, F16 or BF16, ties to even. A number that becomes infinite
+// is ErrTensor.
+func WriteTensorsAs(path, dtype string, tensors []Tensor) (err error) {
 	tensors = slices.Clone(tensors)
 	slices.SortFunc(tensors, func(a, b Tensor) int { return strings.Compare(a.Name, b.Name) })
-	head, err := header(tensors)
+	head, err := header(dtype, tensors)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
@@ -71,7 +75,11 @@ func WriteTensors(path string, tensors []Tensor) (err error) {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	for _, t := range tensors {
-		if _, err := file.Write(asBytes(t.Data)); err != nil {
+		raw, err := narrow(t, dtype)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		if _, err := file.Write(raw); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 	}
@@ -79,12 +87,16 @@ func WriteTensors(path string, tensors []Tensor) (err error) {
 }
 
 // header is everything before the data: length, JSON, spaces up to a multiple of 8 bytes.
-func header(tensors []Tensor) ([]byte, error) {
+func header(dtype string, tensors []Tensor) ([]byte, error) {
+	width := elementBytes[dtype]
+	if width == 0 {
+		return nil, fmt.Errorf("%w: expected the number type F32, F16 or BF16, found %q", ErrTensor, dtype)
+	}
 	var b strings.Builder
 	b.WriteString(`{"__metadata__":{"format":"pt"}`)
 	offset := int64(0)
 	for i, t := range tensors {
-		e := entry{DType: "F32", Shape: append([]int{}, t.Shape...), Offsets: [2]int64{offset, offset + 4*int64(len(t.Data))}}
+		e := entry{DType: dtype, Shape: append([]int{}, t.Shape...), Offsets: [2]int64{offset, offset + width*int64(len(t.Data))}}
 		if i > 0 && t.Name == tensors[i-1].Name {
 			return nil, fmt.Errorf("%w: two tensors are named %s", ErrTensor, t.Name)
 		}
@@ -231,25 +243,35 @@ func (f *TensorFile) View(name string, shape []int) ([]float32, error) {
 	return widen(raw, dtype), nil
 }
 
+// entry returns where a tensor is, if it has the expected shape and a number type that can be read.
+func (f *TensorFile) entry(name string, shape []int) (entry, error) {
+	e, ok := f.entries[name]
+	switch {
+	case !ok:
+		return e, f.bad(name, "expected shape %v, found no such tensor", shape)
+	case !slices.Equal(e.Shape, shape):
+		return e, f.bad(name, "expected shape %v, found %v", shape, e.Shape)
+	case elementBytes[e.DType] == 0:
+		return e, f.bad(name, "expected F32, F16 or BF16, found %s", e.DType)
+	}
+	return e, nil
+}
+
+// bad says what is wrong with a tensor of this file.
+func (f *TensorFile) bad(name, format string, args ...any) error {
+	return fmt.Errorf("%w: %s: %s: %w", ErrTensor, filepath.Base(f.path), name, fmt.Errorf(format, args...))
+}
+
 // find returns a checked tensor's bytes and number type.
 func (f *TensorFile) find(name string, shape []int) (raw []byte, dtype string, err error) {
-	bad := func(format string, args ...any) error {
-		return fmt.Errorf("%w: %s: %s: %w", ErrTensor, filepath.Base(f.path), name, fmt.Errorf(format, args...))
-	}
-	e, ok := f.entries[name]
-	if !ok {
-		return nil, "", bad("expected shape %v, found no such tensor", shape)
-	}
-	if !slices.Equal(e.Shape, shape) {
-		return nil, "", bad("expected shape %v, found %v", shape, e.Shape)
-	}
-	if elementBytes[e.DType] == 0 {
-		return nil, "", bad("expected F32, F16 or BF16, found %s", e.DType)
+	e, err := f.entry(name, shape)
+	if err != nil {
+		return nil, "", err
 	}
 	raw = f.bytes[f.start+e.Offsets[0] : f.start+e.Offsets[1]]
 	if i := notFinite(raw, e.DType); i >= 0 {
 		width := int(elementBytes[e.DType])
-		return nil, "", bad("expected finite numbers, found %v at element %d", widen(raw[i*width:][:width], e.DType)[0], i)
+		return nil, "", f.bad(name, "expected finite numbers, found %v at element %d", widen(raw[i*width:][:width], e.DType)[0], i)
 	}
 	return raw, e.DType, nil
 }
@@ -302,6 +324,31 @@ func widen(raw []byte, dtype string) []float32 {
 		}
 	}
 	return data
+}
+
+// narrow is widen's inverse, rounding to the nearest number of the type.
+func narrow(t Tensor, dtype string) ([]byte, error) {
+	if dtype == "F32" {
+		return asBytes(t.Data), nil
+	}
+	raw := make([]byte, 2*len(t.Data))
+	for i, x := range t.Data {
+		bits := bfloat16(x)
+		if dtype == "F16" {
+			bits = float16.FromFloat32(x).Bits()
+		}
+		if bits&exponents[dtype] == exponents[dtype] {
+			return nil, fmt.Errorf("%w: %s: expected numbers within the range of %s, found %v at element %d", ErrTensor, t.Name, dtype, x, i)
+		}
+		binary.LittleEndian.PutUint16(raw[2*i:], bits)
+	}
+	return raw, nil
+}
+
+// bfloat16 rounds to the upper half of a float32's bits, ties to even.
+func bfloat16(x float32) uint16 {
+	bits := math.Float32bits(x)
+	return uint16((bits + 0x7fff + bits>>16&1) >> 16)
 }
 
 // asBytes is the memory of data: little-endian on every supported platform.

@@ -163,13 +163,14 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// JSON is the config.json that Hugging Face transformers reads back as the same network; weights are float32.
-func (c Config) JSON() []byte {
+// JSON is the config.json that Hugging Face transformers reads back as the same network; dtype is what the weights are
+// stored in, such as float32.
+func (c Config) JSON(dtype string) []byte {
 	f := file{
 		ModelType: c.Architecture, VocabSize: c.VocabSize, HiddenSize: c.HiddenSize, IntermediateSize: c.IntermediateSize,
 		Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim, Activation: "silu",
 		RMSNormEps: c.RMSNormEps, RopeTheta: c.RopeTheta, RopeScaling: c.RopeScaling.json(), Tie: c.TieEmbeddings,
-		AttentionBias: c.OutputBias, MaxPositions: c.MaxPositions, DType: "float32",
+		AttentionBias: c.OutputBias, MaxPositions: c.MaxPositions, DType: dtype,
 	}
 	f.Architectures = []string{map[string]string{Llama: "LlamaForCausalLM", Qwen2: "Qwen2ForCausalLM"}[c.Architecture]}
 	b, err := json.MarshalIndent(f, "", "  ")

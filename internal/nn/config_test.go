@@ -55,7 +55,7 @@ func TestParseConfig(t *testing.T) {
 func TestConfigSurvivesJSON(t *testing.T) {
 	for _, name := range []string{"llama_tied", "qwen2_untied", "llama3_rope", "linear_rope", "yarn_rope"} {
 		_, c := readFixture(t, name)
-		again, err := nn.ParseConfig(c.JSON())
+		again, err := nn.ParseConfig(c.JSON("float32"))
 		require.NoError(t, err)
 		require.Equal(t, c, again)
 		require.True(t, slices.IsSortedFunc(c.Tensors(), func(a, b nn.TensorSpec) int { return strings.Compare(a.Name, b.Name) }))

@@ -23,6 +23,9 @@ import (
 // ErrSource: a name that no model has, or a place that holds no model that can be used. Repeating does not help.
 var ErrSource = errors.New("no usable model")
 
+// ErrNoFolder: no folder of this name is on this machine. It matches ErrSource.
+var ErrNoFolder = fmt.Errorf("%w: there is no such folder", ErrSource)
+
 // Prefixes of names that are no folders on this machine.
 const (
 	HubPrefix = "hf:"
@@ -79,15 +82,15 @@ func (f Finder) Find(ctx context.Context, name string) (*Model, error) {
 	case name == "":
 		return nil, fmt.Errorf("%w: the name is empty; name a folder, hf:ORGANISATION/NAME or s3://BUCKET/PREFIX", ErrSource)
 	}
-	dir, err := f.Folder(name)
+	dir, err := f.folder(name)
 	if err != nil {
 		return nil, err
 	}
-	return fromFolder(dir)
+	return Folder(dir)
 }
 
-// Folder finds a folder by its path, absolute or below one of the roots.
-func (f Finder) Folder(name string) (string, error) {
+// folder finds a folder by its path, absolute or below one of the roots.
+func (f Finder) folder(name string) (string, error) {
 	looked := []string{name}
 	if !filepath.IsAbs(name) {
 		looked = nil
@@ -100,10 +103,11 @@ func (f Finder) Folder(name string) (string, error) {
 			return filepath.Abs(dir)
 		}
 	}
-	return "", fmt.Errorf("%w: there is no folder %s; a model of the Hugging Face Hub is named hf:ORGANISATION/NAME", ErrSource, strings.Join(looked, ", nor "))
+	return "", fmt.Errorf("%w: neither %s; a model of the Hugging Face Hub is named hf:ORGANISATION/NAME", ErrNoFolder, strings.Join(looked, " nor "))
 }
 
-func fromFolder(dir string) (*Model, error) {
+// Folder returns the model in a folder on this machine.
+func Folder(dir string) (*Model, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSource, err)

@@ -35,8 +35,8 @@ type Run struct {
 
 // Model says where the policy starts from. Critic and reference start as copies of it.
 type Model struct {
-	// Source is a local folder in Hugging Face layout, "builtin:NAME" (a model in the binary), or "ref:KEY@SHA256:SIZE"
-	// (a folder object in the store).
+	// Source is a local folder in Hugging Face layout, "hf:ORGANISATION/NAME[@REVISION]" (the Hugging Face Hub),
+	// "s3://BUCKET/PREFIX", "builtin:NAME" (a model in the binary), or "ref:KEY@SHA256:SIZE" (a folder object in the store).
 	Source string `json:"source"`
 	// MaxLength is the most tokens a dialogue may hold, opening and feedback included; 0 means the model's own limit.
 	MaxLength int `json:"max_length"`

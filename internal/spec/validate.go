@@ -67,10 +67,18 @@ func (f Finetune) Validate() error {
 }
 
 func (m Model) check(c *checker) {
-	const forms = `a folder in Hugging Face layout, "builtin:NAME", or "ref:KEY@SHA256:SIZE"`
+	const forms = `a folder in Hugging Face layout, "hf:ORGANISATION/NAME[@REVISION]", "s3://BUCKET/PREFIX", "builtin:NAME", or "ref:KEY@SHA256:SIZE"`
 	name, builtin := strings.CutPrefix(m.Source, "builtin:")
 	ref, stored := strings.CutPrefix(m.Source, "ref:")
+	id, onHub := strings.CutPrefix(m.Source, "hf:")
+	object, inBucket := strings.CutPrefix(m.Source, "s3://")
 	switch {
+	case onHub:
+		id, revision, at := strings.Cut(id, "@")
+		c.want(id != "" && (!at || revision != ""), "model.source", m.Source, "%s", forms)
+	case inBucket:
+		bucket, prefix, _ := strings.Cut(object, "/")
+		c.want(bucket != "" && strings.Trim(prefix, "/") != "", "model.source", m.Source, "%s", forms)
 	case builtin:
 		c.want(name != "", "model.source", m.Source, "%s", forms)
 	case stored:

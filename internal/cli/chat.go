@@ -1,0 +1,242 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"multiattempt/internal/chat"
+	"multiattempt/internal/engine"
+	"multiattempt/internal/policy"
+	"multiattempt/internal/spec"
+	"multiattempt/internal/verify"
+	"multiattempt/presets"
+)
+
+const chatHelp = `Ask a model, and let it try again when it is wrong.
+
+Each line is a question. The model's attempt appears token by token; then you answer it with a line:
+
+  the right answer   it is graded, and so are the attempts that follow, without asking you again
+  wrong              the model is told so and tries again
+  right              the question is done (so does an empty line)
+
+After the last attempt, or a right one, the next question may be asked; the end of the input ends the command. Every
+question begins a new dialogue. Lines may come from a pipe as well: then nothing is asked for, and --json makes of each
+attempt a line with question, attempt, text, outcome (correct | wrong | no_answer | truncated | unknown), answer, rule and
+tokens.
+
+` + modelNames
+
+// talk are the command's options.
+type talk struct {
+	preset   string
+	attempts int
+	maxNew   int
+	seed     uint64
+	params   policy.Params
+	asJSON   bool
+}
+
+func (a *app) newChat() *cobra.Command {
+	var t talk
+	cmd := &cobra.Command{
+		Use:   "chat MODEL",
+		Short: "Ask a model, and let it try again when it is wrong",
+		Long:  chatHelp,
+		Example: `  multiattempt chat run:my-run@best
+  printf '47+? 2,5,9\n52\n' | multiattempt chat builtin:smudged-base --preset quickstart`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			run, err := t.settings()
+			if err != nil {
+				return err
+			}
+			return a.withWeights(cmd, args[0], func(b *engine.Backend, m *engine.Model, dir string) error {
+				template, err := chat.Load(dir)
+				if err != nil {
+					return err
+				}
+				sampler, err := engine.NewSampler(b, m, engine.SamplerOptions{})
+				if err != nil {
+					return err
+				}
+				defer sampler.Close()
+				c := &conversation{
+					talk: t, run: run, template: template, sampler: sampler, limit: m.Config.MaxPositions,
+					person: newPerson(cmd.Context(), cmd.InOrStdin()), out: a.stdout, notes: a.stderr,
+				}
+				return c.questions(cmd.Context())
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&t.preset, "preset", "", "take prompts and grading from these settings (default: the paper's)")
+	f.IntVar(&t.attempts, "attempts", 5, "attempts at each question")
+	f.IntVar(&t.maxNew, "max-new-tokens", 1024, "the most tokens of an attempt")
+	f.Uint64Var(&t.seed, "seed", 1, "seed of every draw")
+	f.BoolVar(&t.asJSON, "json", false, "write each attempt as a JSON line when it has ended")
+	addSampling(f, &t.params)
+	return cmd
+}
+
+// settings are the prompts and the grading of the conversation.
+func (t talk) settings() (spec.Run, error) {
+	if t.attempts < 1 || t.maxNew < 1 {
+		return spec.Run{}, usage("--attempts is %d and --max-new-tokens %d; both must be at least 1", t.attempts, t.maxNew)
+	}
+	if err := checkSampling(t.params); err != nil {
+		return spec.Run{}, err
+	}
+	doc := []byte("{}")
+	if t.preset != "" {
+		var err error
+		if doc, err = json.Marshal(map[string]string{"preset": t.preset}); err != nil {
+			return spec.Run{}, err
+		}
+	}
+	return spec.Resolve(doc, presets.Train())
+}
+
+// conversation is a person's talk with a model.
+type conversation struct {
+	talk
+	run      spec.Run
+	template *chat.Template
+	sampler  *engine.Sampler
+	limit    int // tokens of a dialogue
+	person   *person
+	out      io.Writer // what the model says, or JSON
+	notes    io.Writer // what surrounds it
+}
+
+// questions answers one question after another until the input ends.
+func (c *conversation) questions(ctx context.Context) error {
+	for number := uint64(0); ; number++ {
+		c.person.prompt(c.notes, "\nQuestion: ")
+		question, ok := c.person.line(ctx)
+		if !ok {
+			return ctx.Err()
+		}
+		if question == "" {
+			continue
+		}
+		row, err := c.dialogue(ctx, question, number)
+		if err != nil && !c.person.here {
+			return fmt.Errorf("question %d: %w", number+1, err)
+		}
+		if err != nil { // whoever sits there can put it otherwise
+			fmt.Fprintf(c.notes, "%v\n", err)
+			continue
+		}
+		params := c.params
+		params.MaxLength = min(c.limit, row.longest(c.attempts, c.maxNew))
+		row.length = params.MaxLength
+		if err := c.sampler.Sample(ctx, []policy.Row{row}, params, nil); err != nil {
+			return err
+		}
+		if row.err != nil {
+			return row.err
+		}
+	}
+}
+
+// dialogue writes the forced turns of a question's dialogue.
+func (c *conversation) dialogue(ctx context.Context, question string, number uint64) (*chatRow, error) {
+	r := &chatRow{conversation: c, ctx: ctx, question: question, seed: [2]uint64{c.seed, number}, feedback: make([][]int32, c.attempts)}
+	user := chat.Message{Role: "user", Content: question}
+	turns := []chat.Message{user}
+	if system := c.run.Prompt.SystemText(c.attempts); system != "" {
+		turns = append([]chat.Message{{Role: "system", Content: system}}, turns...)
+	}
+	var err error
+	if r.opening, err = c.template.Opening(turns); err != nil {
+		return nil, err
+	}
+	if err := checkPrompt(r.opening, c.limit, 1<<31-1); err != nil {
+		return nil, usage("%w", err)
+	}
+	for left := 1; left < c.attempts; left++ {
+		if r.feedback[left], err = c.tryAgain(left, user); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// tryAgain writes the feedback after a wrong attempt, in the role that the settings say; where the template does not take
+// a system turn there, as the user's.
+func (c *conversation) tryAgain(left int, question chat.Message) ([]int32, error) {
+	var refused error
+	for _, role := range []string{c.run.Prompt.FeedbackRole, "user"} {
+		turns := []chat.Message{{Role: role, Content: c.run.Prompt.FeedbackText(left)}}
+		if c.run.Prompt.RepeatQuestion {
+			turns = append(turns, question)
+		}
+		ids, err := c.template.Turn(turns)
+		if err == nil || !errors.Is(err, chat.ErrRole) {
+			return ids, err
+		}
+		refused = err
+	}
+	return nil, refused
+}
+
+// grade judges an attempt against the right answer.
+func (c *conversation) grade(gold, text string) verify.Verdict {
+	return verify.Grade(gold, text, verify.Options{Mode: verify.Mode(c.run.Grading.Mode), Unboxed: c.run.Grading.Unboxed})
+}
+
+// person writes lines, at a terminal or through a pipe.
+type person struct {
+	lines chan string
+	here  bool // at a terminal
+}
+
+// newPerson reads lines in the background, as long as ctx lasts.
+func newPerson(ctx context.Context, in io.Reader) *person {
+	p := &person{lines: make(chan string)}
+	if file, ok := in.(*os.File); ok {
+		info, err := file.Stat()
+		p.here = err == nil && info.Mode()&os.ModeCharDevice != 0
+	}
+	go func() {
+		defer close(p.lines)
+		for reader := bufio.NewReader(in); ; {
+			line, err := reader.ReadString('\n')
+			if err != nil && line == "" {
+				return
+			}
+			select {
+			case p.lines <- strings.TrimSpace(line):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return p
+}
+
+// prompt tells somebody at a terminal what is expected.
+func (p *person) prompt(w io.Writer, text string) {
+	if p.here {
+		fmt.Fprint(w, text)
+	}
+}
+
+// line waits for the next line; false at the end of the input or of ctx.
+func (p *person) line(ctx context.Context) (string, bool) {
+	select {
+	case line, ok := <-p.lines:
+		return line, ok
+	case <-ctx.Done():
+		return "", false
+	}
+}

@@ -1,0 +1,167 @@
+package cli
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"multiattempt/internal/chat"
+	"multiattempt/internal/engine"
+	"multiattempt/internal/nn"
+)
+
+// inspected is what is known of a model.
+type inspected struct {
+	Model        string           `json:"model"`
+	Dir          string           `json:"dir"`
+	Family       string           `json:"family"`
+	Layers       int              `json:"layers"`
+	HiddenSize   int              `json:"hidden_size"`
+	Intermediate int              `json:"intermediate_size"`
+	Heads        int              `json:"attention_heads"`
+	KVHeads      int              `json:"key_value_heads"`
+	HeadDim      int              `json:"head_dim"`
+	Vocabulary   int              `json:"vocab_size"`
+	Context      int              `json:"max_position_embeddings"`
+	TiedHead     bool             `json:"tied_head"`
+	QKVBias      bool             `json:"qkv_bias"`
+	RopeTheta    float64          `json:"rope_theta"`
+	RopeScaling  string           `json:"rope_scaling,omitempty"`
+	Parameters   int64            `json:"parameters"`
+	DTypes       map[string]int64 `json:"parameters_by_dtype"`
+	WeightsError string           `json:"weights_error,omitempty"` // why the numbers cannot be used
+	Template     templateFacts    `json:"chat_template"`
+	Files        []foundFile      `json:"files"`
+}
+
+// templateFacts say what a chat template can be used for.
+type templateFacts struct {
+	Usable    bool     `json:"usable"`
+	Why       string   `json:"why,omitempty"` // it is not
+	EndOfTurn []string `json:"end_of_turn,omitempty"`
+	// Feedback lists the roles in which an attempt may be called wrong.
+	Feedback []string `json:"feedback_roles,omitempty"`
+}
+
+func (a *app) newModelInspect() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "inspect MODEL",
+		Short: "Say what a model is, and whether it can be used",
+		Long: `Prints family, sizes, number of parameters, number types, files with their SHA-256, and whether dialogues of several
+attempts can be built with its chat template. All weights are read: numbers that are not finite are found.
+
+` + modelNames,
+		Example: "  multiattempt model inspect hf:Qwen/Qwen2.5-0.5B-Instruct",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o, err := a.openModel(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			defer o.Close() //nolint:errcheck // a leftover in the temporary folder hurts nobody
+			found, err := inspect(o)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = a.printJSON(found)
+			} else {
+				a.printInspected(found)
+			}
+			if err == nil && (found.WeightsError != "" || !found.Template.Usable) {
+				err = usage("%s cannot be used: %s", args[0], strings.Join(slices.DeleteFunc([]string{found.WeightsError, found.Template.Why}, func(s string) bool { return s == "" }), "; "))
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// inspect reads a model's folder.
+func inspect(o *opened) (inspected, error) {
+	s, err := engine.Inspect(o.Dir)
+	if err != nil {
+		return inspected{}, err
+	}
+	c := s.Config
+	found := inspected{
+		Model: o.Origin, Dir: o.Dir, Family: c.Architecture, Layers: c.Layers, HiddenSize: c.HiddenSize, Intermediate: c.IntermediateSize,
+		Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim, Vocabulary: c.VocabSize, Context: c.MaxPositions, TiedHead: c.TieEmbeddings,
+		QKVBias: c.AttentionBias, RopeTheta: c.RopeTheta, RopeScaling: scaling(c.RopeScaling), Parameters: s.Parameters, DTypes: s.DTypes,
+		Template: inspectTemplate(o.Dir),
+	}
+	if err := engine.CheckFolder(o.Dir); err != nil {
+		found.WeightsError = err.Error()
+	}
+	found.Files, err = digests(o.Files)
+	return found, err
+}
+
+// scaling describes a stretched rotary embedding.
+func scaling(s nn.RopeScaling) string {
+	if s.Type == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s ×%g", s.Type, s.Factor)
+}
+
+// inspectTemplate tries what a run does with a chat template.
+func inspectTemplate(dir string) templateFacts {
+	t, err := chat.Load(dir)
+	if err != nil {
+		return templateFacts{Why: err.Error()}
+	}
+	facts := templateFacts{Usable: true}
+	for _, id := range t.EndOfTurn() {
+		facts.EndOfTurn = append(facts.EndOfTurn, t.Token(id))
+	}
+	for _, role := range []string{"system", "user"} {
+		if _, err := t.TurnText([]chat.Message{{Role: role, Content: "Your answer is incorrect."}}); err == nil {
+			facts.Feedback = append(facts.Feedback, role)
+		}
+	}
+	return facts
+}
+
+func (a *app) printInspected(m inspected) {
+	a.printf("Model       %s\n", m.Model)
+	tied, bias := "its own head", ""
+	if m.TiedHead {
+		tied = "head tied to the embedding"
+	}
+	if m.QKVBias {
+		bias = ", q/k/v bias"
+	}
+	a.printf("Family      %s, %s%s\n", m.Family, tied, bias)
+	a.printf("Sizes       %d layers, d %d, MLP %d, %d heads of %d, %d of keys and values, vocabulary %d\n",
+		m.Layers, m.HiddenSize, m.Intermediate, m.Heads, m.HeadDim, m.KVHeads, m.Vocabulary)
+	a.printf("Context     %d tokens, RoPE base %g%s\n", m.Context, m.RopeTheta, prefixed(", ", m.RopeScaling))
+	var types []string
+	for _, name := range slices.Sorted(maps.Keys(m.DTypes)) {
+		types = append(types, fmt.Sprintf("%s %d", name, m.DTypes[name]))
+	}
+	a.printf("Parameters  %d (%s)\n", m.Parameters, strings.Join(types, ", "))
+	if m.WeightsError != "" {
+		a.printf("!! Weights  %s\n", m.WeightsError)
+	}
+	if m.Template.Usable {
+		a.printf("Template    usable; a turn ends with %s; feedback as %s\n", strings.Join(m.Template.EndOfTurn, " or "), strings.Join(m.Template.Feedback, " or "))
+	} else {
+		a.printf("!! Template %s\n", m.Template.Why)
+	}
+	for _, f := range m.Files {
+		a.printf("File        %s  %d bytes  sha256 %s\n", f.Name, f.Bytes, f.SHA256)
+	}
+}
+
+func prefixed(prefix, text string) string {
+	if text == "" {
+		return ""
+	}
+	return prefix + text
+}

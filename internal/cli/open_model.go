@@ -1,0 +1,177 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"multiattempt/activities"
+	"multiattempt/internal/blob"
+	"multiattempt/internal/checkpoint"
+	"multiattempt/internal/engine"
+	"multiattempt/internal/source"
+	"multiattempt/presets"
+	"multiattempt/worker"
+)
+
+// modelNames explains how commands name a model.
+const modelNames = `MODEL is a folder in Hugging Face layout, hf:ORGANISATION/NAME[@REVISION], s3://BUCKET/PREFIX, builtin:NAME,
+run:RUN[@STEP|@latest|@best] (a run's checkpoint) or ref:KEY@SHA256:SIZE (a folder in the store).`
+
+// runPrefix begins the name of a run's checkpoint.
+const runPrefix = "run:"
+
+// opened is a model whose files lie in a folder.
+type opened struct {
+	*source.Model
+	remove func() error // what was made for this command
+}
+
+// Close removes what was made for the command.
+func (o *opened) Close() error {
+	if o.remove == nil {
+		return nil
+	}
+	return o.remove()
+}
+
+// sources finds models as workers do, and first in the working directory.
+func (a *app) sources() source.Finder {
+	f := worker.Sources(a.cfg)
+	f.Roots = append([]string{"."}, f.Roots...)
+	told := ""
+	f.Progress = func(what string, _ int64) {
+		if what != told {
+			a.notef("Fetching %s\n", what)
+			told = what
+		}
+	}
+	return f
+}
+
+// openModel finds the model called name; the caller closes it.
+func (a *app) openModel(ctx context.Context, name string) (*opened, error) {
+	kind, rest, _ := strings.Cut(name, ":")
+	switch kind + ":" {
+	case "builtin:":
+		files, err := presets.Model(rest)
+		if err != nil {
+			return nil, err
+		}
+		return inTemporary(name, func(dir string) error { return os.CopyFS(dir, files) })
+	case runPrefix, "ref:":
+		s, err := a.connect(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer s.Close()
+		return a.openStored(ctx, s.store, name)
+	}
+	m, err := a.sources().Find(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return &opened{Model: m}, nil
+}
+
+// openStored fetches a model of the store: run:RUN[@STEP] or ref:….
+func (a *app) openStored(ctx context.Context, s blob.Store, name string) (*opened, error) {
+	var folder blob.Folder
+	if run, ok := strings.CutPrefix(name, runPrefix); ok {
+		ref, err := findCheckpoint(ctx, s, run)
+		if err != nil {
+			return nil, err
+		}
+		m, err := checkpoint.LoadManifest(ctx, s, ref)
+		if err != nil {
+			return nil, err
+		}
+		name, folder = fmt.Sprintf("%s%s@%d", runPrefix, ref.Run, ref.Step), m.Folder(checkpoint.PolicyDir)
+	} else {
+		ref, err := activities.ParseRef(strings.TrimPrefix(name, "ref:"))
+		if err != nil {
+			return nil, usage("%w", err)
+		}
+		if folder, err = blob.LoadFolder(ctx, s, ref); err != nil {
+			return nil, err
+		}
+	}
+	return inTemporary(name, func(dir string) error {
+		for _, f := range folder.Files {
+			if filepath.Base(f.Name) != f.Name {
+				continue // no file of a model folder
+			}
+			if err := blob.LoadFile(ctx, s, f.Ref, filepath.Join(dir, f.Name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// findCheckpoint reads RUN, RUN@STEP, RUN@latest or RUN@best.
+func findCheckpoint(ctx context.Context, s blob.Store, name string) (checkpoint.Ref, error) {
+	run, which := name, "latest"
+	if at := strings.LastIndexByte(name, '@'); at >= 0 {
+		run, which = name[:at], name[at+1:]
+	}
+	if which == "latest" || which == "best" {
+		pointer := checkpoint.Latest
+		if which == "best" {
+			pointer = checkpoint.Best
+		}
+		t, err := checkpoint.Resolve(ctx, s, run, pointer)
+		return t.Checkpoint, err
+	}
+	step, err := strconv.Atoi(which)
+	if err != nil {
+		return checkpoint.Ref{}, usage("checkpoint %s: %q is neither a step, latest nor best", name, which)
+	}
+	return checkpoint.Find(ctx, s, run, step)
+}
+
+// inTemporary lets fill write a model's files into a folder that lasts until the model is closed.
+func inTemporary(name string, fill func(dir string) error) (*opened, error) {
+	dir, err := os.MkdirTemp("", "multiattempt-model-")
+	if err != nil {
+		return nil, err
+	}
+	o := &opened{remove: func() error { return os.RemoveAll(dir) }}
+	if err := fill(dir); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), o.Close())
+	}
+	if o.Model, err = source.Folder(dir); err != nil {
+		return nil, errors.Join(err, o.Close())
+	}
+	o.Origin = name
+	return o, nil
+}
+
+// withWeights opens a backend and a model's weights for one command.
+func (a *app) withWeights(cmd *cobra.Command, name string, do func(b *engine.Backend, m *engine.Model, dir string) error) (err error) {
+	o, err := a.openModel(cmd.Context(), name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, o.Close()) }()
+	m, err := engine.LoadFolder(o.Dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	b, err := engine.Open(a.cfg.Backend.Choice)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if note := b.Note(); note != "" {
+		a.notef("%s\n", note)
+	}
+	return do(b, m, o.Dir)
+}

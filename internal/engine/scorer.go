@@ -1,0 +1,132 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	"github.com/gomlx/gomlx/core/graph"
+)
+
+// Scorer says how probable a model finds given tokens. It may be used by several goroutines at once.
+type Scorer struct {
+	backend *Backend
+	model   modelShape
+	weights []compute.Buffer // on the device, in the order of Config.Tensors
+}
+
+// NewScorer copies the model's weights to the device. The caller closes the scorer.
+func NewScorer(backend *Backend, model *Model) (*Scorer, error) {
+	weights, err := uploadAll(backend, model.Config.Tensors(), model.Weights)
+	if err != nil {
+		return nil, fmt.Errorf("scorer: %w", err)
+	}
+	return &Scorer{backend: backend, model: modelShape{model.Config}, weights: weights}, nil
+}
+
+// Close frees the device's memory.
+func (s *Scorer) Close() {
+	free(s.weights...)
+	s.weights = nil
+}
+
+// scoredAtOnce bounds the positions of one batch of rows, padding included.
+const scoredAtOnce = 2048
+
+// Check refuses, as ErrRow, a row that LogProbs cannot take: empty, longer than the model's context, or with ids that the
+// vocabulary lacks.
+func (s *Scorer) Check(row []int32) error {
+	switch {
+	case len(row) == 0:
+		return fmt.Errorf("%w: it is empty; expected 1 to %d tokens", ErrRow, s.model.MaxPositions)
+	case len(row) > s.model.MaxPositions:
+		return fmt.Errorf("%w: expected at most %d tokens (max_position_embeddings), found %d", ErrRow, s.model.MaxPositions, len(row))
+	}
+	for t, id := range row {
+		if id < 0 || int(id) >= s.model.VocabSize {
+			return fmt.Errorf("%w: token %d: expected an id below %d (vocab_size), found %d", ErrRow, t, s.model.VocabSize, id)
+		}
+	}
+	return nil
+}
+
+// LogProbs returns, for each row of T tokens, T−1 natural logarithms: entry t is log p(row[t+1] | row[..t]). What comes
+// out for a row depends on nothing but the row and the shape of its batch.
+func (s *Scorer) LogProbs(ctx context.Context, rows [][]int32) ([][]float32, error) {
+	for i, row := range rows {
+		if err := s.Check(row); err != nil {
+			return nil, fmt.Errorf("row %d: %w", i, err)
+		}
+	}
+	out := make([][]float32, len(rows))
+	for _, m := range s.batches(rows) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		flat, err := s.score(m, m.tokens(func(i int) []int32 { return rows[i] }))
+		if err != nil {
+			return nil, err
+		}
+		for b, i := range m.rows {
+			out[i] = slices.Clone(flat[b*m.length:][:len(rows[i])-1])
+		}
+	}
+	return out, nil
+}
+
+// batches groups rows of about equal length, the longest first, into few shapes of at most scoredAtOnce positions.
+func (s *Scorer) batches(rows [][]int32) []microbatch {
+	var list []microbatch
+	order := plan(lengthsOf(rows), 1)
+	for len(order) > 0 {
+		length := order[0].length
+		batch := 1
+		for 2*batch*length <= scoredAtOnce && batch < len(order) {
+			batch *= 2
+		}
+		m := microbatch{batch: batch, length: length}
+		for _, one := range order[:min(batch, len(order))] {
+			m.rows = append(m.rows, one.rows...)
+		}
+		list, order = append(list, m), order[len(m.rows):]
+	}
+	return list
+}
+
+func lengthsOf(rows [][]int32) []int {
+	n := make([]int, len(rows))
+	for i, row := range rows {
+		n[i] = len(row)
+	}
+	return n
+}
+
+// score returns [B, T] log-probabilities of tokens [B, T+1].
+func (s *Scorer) score(m microbatch, tokens []int32) ([]float32, error) {
+	c := s.model.Config
+	key := fmt.Sprintf("logprobs B%d T%d %+v", m.batch, m.length, c)
+	p, err := s.backend.program(key, func(g *graph.Graph) []*graph.Node {
+		weights := parameters(g, "policy", c.Tensors())
+		tokens := graph.Parameter(g, "tokens", shapes.Make(dtypes.Int32, m.batch, m.length+1))
+		logProbs, _ := c.NextTokens(c.Bind(weights), tokens)
+		return []*graph.Node{logProbs}
+	})
+	if err != nil {
+		return nil, err
+	}
+	buffer, err := upload(s.backend, tokens, m.batch, m.length+1)
+	if err != nil {
+		return nil, err
+	}
+	defer free(buffer)
+	out, err := p.run(append(slices.Clip(s.weights), buffer))
+	if err != nil {
+		return nil, err
+	}
+	defer free(out...)
+	flat := make([]float32, m.batch*m.length)
+	return flat, out[0].ToFlatData(flat)
+}
