@@ -137,7 +137,7 @@ func (c *conversation) questions(ctx context.Context) error {
 			continue
 		}
 		params := c.params
-		params.MaxLength = min(c.limit, row.longest(c.attempts, c.maxNew))
+		params.MaxLength = min(c.limit, row.longest())
 		row.length = params.MaxLength
 		if err := c.sampler.Sample(ctx, []policy.Row{row}, params, nil); err != nil {
 			return err
@@ -150,9 +150,8 @@ func (c *conversation) questions(ctx context.Context) error {
 
 // dialogue writes the forced turns of a question's dialogue.
 func (c *conversation) dialogue(ctx context.Context, question string, number uint64) (*chatRow, error) {
-	r := &chatRow{conversation: c, ctx: ctx, question: question, seed: [2]uint64{c.seed, number}, feedback: make([][]int32, c.attempts)}
-	user := chat.Message{Role: "user", Content: question}
-	turns := []chat.Message{user}
+	r := &chatRow{conversation: c, ctx: ctx, question: question, seed: [2]uint64{c.seed, number}}
+	turns := []chat.Message{{Role: "user", Content: question}}
 	if system := c.run.Prompt.SystemText(c.attempts); system != "" {
 		turns = append([]chat.Message{{Role: "system", Content: system}}, turns...)
 	}
@@ -163,22 +162,21 @@ func (c *conversation) dialogue(ctx context.Context, question string, number uin
 	if err := checkPrompt(r.opening, c.limit, 1<<31-1); err != nil {
 		return nil, usage("%w", err)
 	}
-	for left := 1; left < c.attempts; left++ {
-		if r.feedback[left], err = c.tryAgain(left, user); err != nil {
-			return nil, err
-		}
+	if c.attempts > 1 { // so that a template that takes no feedback is found out before anything is sampled
+		_, err = c.tryAgain(spec.Failure{Left: c.attempts - 1, Attempt: 1}, question)
 	}
-	return r, nil
+	return r, err
 }
 
 // tryAgain writes the feedback after a wrong attempt, in the role that the settings say; where the template does not take
 // a system turn there, as the user's.
-func (c *conversation) tryAgain(left int, question chat.Message) ([]int32, error) {
+func (c *conversation) tryAgain(failed spec.Failure, question string) ([]int32, error) {
+	failed.Hint = c.run.Prompt.HintAfter(nil, failed.Attempt)
 	var refused error
 	for _, role := range []string{c.run.Prompt.FeedbackRole, "user"} {
-		turns := []chat.Message{{Role: role, Content: c.run.Prompt.FeedbackText(left)}}
+		turns := []chat.Message{{Role: role, Content: c.run.Prompt.FeedbackText(failed)}}
 		if c.run.Prompt.RepeatQuestion {
-			turns = append(turns, question)
+			turns = append(turns, chat.Message{Role: "user", Content: question})
 		}
 		ids, err := c.template.Turn(turns)
 		if err == nil || !errors.Is(err, chat.ErrRole) {

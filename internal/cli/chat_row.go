@@ -10,6 +10,7 @@ import (
 
 	"multiattempt/internal/policy"
 	"multiattempt/internal/seed"
+	"multiattempt/internal/spec"
 	"multiattempt/internal/verify"
 )
 
@@ -20,8 +21,7 @@ type chatRow struct {
 	ctx      context.Context // of the command: Next waits for a person
 	question string
 	opening  []int32
-	feedback [][]int32 // [N]: feedback[left] with left attempts remaining; entry 0 is empty
-	length   int       // the most tokens of the dialogue
+	length   int // the most tokens of the dialogue
 	seed     [2]uint64
 
 	started bool
@@ -46,13 +46,12 @@ type chatAttempt struct {
 	Gold     *string `json:"gold_answer,omitempty"`
 }
 
-// longest is the most tokens that the dialogue can have.
-func (r *chatRow) longest(attempts, maxNew int) int {
-	n := len(r.opening) + attempts*maxNew
-	for _, f := range r.feedback {
-		n += 1 + len(f)
-	}
-	return n
+// roomForFeedback is the number of tokens set aside for each feedback; a longer one ends the dialogue.
+const roomForFeedback = 256
+
+// longest is the most tokens that the dialogue is given.
+func (r *chatRow) longest() int {
+	return len(r.opening) + r.talk.attempts*(r.maxNew+roomForFeedback+len(r.question))
 }
 
 // Next implements policy.Row.
@@ -68,18 +67,21 @@ func (r *chatRow) Next() policy.Action {
 	if !r.asJSON {
 		r.show(strings.TrimPrefix(text, r.shown) + "\n")
 	}
-	again := r.judge(text)
+	again, answer := r.judge(text)
 	left := r.talk.attempts - r.attempt
 	if !again || left == 0 || r.err != nil {
 		return policy.Action{Done: true}
 	}
-	glue := r.conversation.template.Close()
-	forced := r.feedback[left]
-	if r.ids[len(r.ids)-1] != glue {
-		forced = append([]int32{glue}, forced...)
+	forced, err := r.tryAgain(spec.Failure{Left: left, Attempt: r.attempt, Answer: answer}, r.question)
+	if err != nil {
+		r.err = err
+		return policy.Action{Done: true}
+	}
+	if end := r.template.Close(); r.ids[len(r.ids)-1] != end {
+		forced = append([]int32{end}, forced...)
 	}
 	if r.tokens+len(forced) >= r.length {
-		fmt.Fprintf(r.notes, "The model's context of %d tokens is full\n", r.limit)
+		fmt.Fprintf(r.notes, "The dialogue has no room for another attempt: it may hold %d tokens\n", r.length)
 		return policy.Action{Done: true}
 	}
 	r.attempt, r.ids, r.shown, r.ended = r.attempt+1, nil, "", ""
@@ -123,8 +125,8 @@ func (r *chatRow) show(text string) {
 	}
 }
 
-// judge finds out what the attempt was worth, and reports whether another one may follow.
-func (r *chatRow) judge(text string) (again bool) {
+// judge finds out what the attempt was worth, and reports whether another one may follow, and what it answered.
+func (r *chatRow) judge(text string) (again bool, answer string) {
 	a := chatAttempt{Question: r.question, Attempt: r.attempt, Text: text, Tokens: len(r.ids), Outcome: "unknown"}
 	if r.gold == "" {
 		again = r.ask(&a)
@@ -138,7 +140,7 @@ func (r *chatRow) judge(text string) (again bool) {
 		again = !v.Correct
 	}
 	r.tell(a)
-	return again
+	return again, a.Answer
 }
 
 // ask lets the person say what the attempt was worth, or what the right answer is.

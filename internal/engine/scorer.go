@@ -9,12 +9,14 @@ import (
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
+
+	"multiattempt/internal/nn"
 )
 
 // Scorer says how probable a model finds given tokens. It may be used by several goroutines at once.
 type Scorer struct {
 	backend *Backend
-	model   modelShape
+	config  nn.Config
 	weights []compute.Buffer // on the device, in the order of Config.Tensors
 }
 
@@ -24,7 +26,7 @@ func NewScorer(backend *Backend, model *Model) (*Scorer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("scorer: %w", err)
 	}
-	return &Scorer{backend: backend, model: modelShape{model.Config}, weights: weights}, nil
+	return &Scorer{backend: backend, config: model.Config, weights: weights}, nil
 }
 
 // Close frees the device's memory.
@@ -41,13 +43,13 @@ const scoredAtOnce = 2048
 func (s *Scorer) Check(row []int32) error {
 	switch {
 	case len(row) == 0:
-		return fmt.Errorf("%w: it is empty; expected 1 to %d tokens", ErrRow, s.model.MaxPositions)
-	case len(row) > s.model.MaxPositions:
-		return fmt.Errorf("%w: expected at most %d tokens (max_position_embeddings), found %d", ErrRow, s.model.MaxPositions, len(row))
+		return fmt.Errorf("%w: it is empty; expected 1 to %d tokens", ErrRow, s.config.MaxPositions)
+	case len(row) > s.config.MaxPositions:
+		return fmt.Errorf("%w: expected at most %d tokens (max_position_embeddings), found %d", ErrRow, s.config.MaxPositions, len(row))
 	}
 	for t, id := range row {
-		if id < 0 || int(id) >= s.model.VocabSize {
-			return fmt.Errorf("%w: token %d: expected an id below %d (vocab_size), found %d", ErrRow, t, s.model.VocabSize, id)
+		if id < 0 || int(id) >= s.config.VocabSize {
+			return fmt.Errorf("%w: token %d: expected an id below %d (vocab_size), found %d", ErrRow, t, s.config.VocabSize, id)
 		}
 	}
 	return nil
@@ -106,7 +108,7 @@ func lengthsOf(rows [][]int32) []int {
 
 // score returns [B, T] log-probabilities of tokens [B, T+1].
 func (s *Scorer) score(m microbatch, tokens []int32) ([]float32, error) {
-	c := s.model.Config
+	c := s.config
 	key := fmt.Sprintf("logprobs B%d T%d %+v", m.batch, m.length, c)
 	p, err := s.backend.program(key, func(g *graph.Graph) []*graph.Node {
 		weights := parameters(g, "policy", c.Tensors())
