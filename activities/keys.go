@@ -41,3 +41,11 @@ func EvaluationPrefix(run string) string { return runKey(run) + "/evaluations/" 
 func named(dir, name, ext string, b []byte) string {
 	return fmt.Sprintf("%s/%s-%s%s", dir, name, blob.Sum(b).Short(), ext)
 }
+
+// EvaluationEpisodesPrefix lists the shards of an evaluation's episodes on one set at k attempts, in their order.
+func EvaluationEpisodesPrefix(run string, step int, set string, k int) string {
+	return fmt.Sprintf("%s/episodes-%s-%d-", evaluationKey(run, step), setName(set), k)
+}
+
+// DataPrefix lists what a run's problems are, a dataset.Identity each.
+func DataPrefix(run string) string { return runKey(run) + "/" + dataName + "-" }

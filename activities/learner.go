@@ -46,6 +46,8 @@ type StepRecord struct {
 	Experience blob.Ref       `json:"experience"`
 	Reward     reward.Summary `json:"reward"`
 	Update     update.Stats   `json:"update"`
+	// Scores are what was kept of each episode's tokens, as experience.EncodeKept writes it; zero when nothing was.
+	Scores blob.Ref `json:"scores,omitzero"`
 }
 
 // Update improves the policy with an iteration's experience and publishes it. The learner starts in the state that the
@@ -70,13 +72,15 @@ func (l *Learner) update(ctx context.Context, in UpdateInput, pulse *pulse) (out
 			err = errors.Join(err, l.drop()) // between two steps: of no use to a retry
 		}
 	}()
-	x, stats, err := r.learn(ctx, l.store, in.Experience, in.Rates, pulse)
+	seen := newWitness()
+	x, stats, err := r.learn(ctx, l.store, in.Experience, in.Rates, pulse, seen)
 	if errors.Is(err, update.ErrNotFinite) {
 		return out, l.keepBatch(ctx, in, err)
 	}
 	if err != nil {
 		return out, err
 	}
+	seen.enter("publish")
 	before, step := in.At.Policy, in.At.Step()+1
 	dir, err := os.MkdirTemp(l.dir, "policy-")
 	if err != nil {
@@ -92,10 +96,16 @@ func (l *Learner) update(ctx context.Context, in UpdateInput, pulse *pulse) (out
 		return out, err
 	}
 	record := StepRecord{Run: in.At.Run, Step: step, Policy: after, Experience: in.Experience, Reward: x.Summary, Update: stats}
+	if record.Scores, err = seen.store(ctx, l.store, in.At.Run, step); err != nil {
+		return out, err
+	}
 	ref, err := putRecord(ctx, l.store, record)
 	if err != nil {
 		return out, err
 	}
+	seen.enter("")
+	// A measurement that cannot be stored is no reason to repeat a step that succeeded.
+	_ = putTiming(ctx, l.store, in.At.Run, seen.timing(step, in.Spent))
 	r.step, r.policy = step, after.Digest
 	return UpdateOutput{Policy: after, Record: ref, KL: stats.KL, PolicyLR: stats.PolicyLR, Own: l.own}, l.models.Adopt(after, dir)
 }

@@ -88,7 +88,7 @@ func (l *Learner) restore(ctx context.Context, at Position, pulse *pulse) (*resi
 // the one that was published.
 func (l *Learner) replay(ctx context.Context, r *resident, at Position, pulse *pulse) error {
 	for _, done := range at.Since {
-		if _, _, err := r.learn(ctx, l.store, done.Experience, done.Rates, pulse); err != nil {
+		if _, _, err := r.learn(ctx, l.store, done.Experience, done.Rates, pulse, nil); err != nil {
 			return fmt.Errorf("repeat step %d: %w", r.step+1, err)
 		}
 		r.step, r.policy = r.step+1, done.Policy
@@ -107,8 +107,8 @@ func (l *Learner) replay(ctx context.Context, r *resident, at Position, pulse *p
 	return nil
 }
 
-// learn makes one step with stored experience.
-func (r *resident) learn(ctx context.Context, s blob.Store, experience blob.Ref, peak *update.Rates, pulse *pulse) (Experience, update.Stats, error) {
+// learn makes one step with stored experience. seen, when not nil, is told what happens.
+func (r *resident) learn(ctx context.Context, s blob.Store, experience blob.Ref, peak *update.Rates, pulse *pulse, seen *witness) (Experience, update.Stats, error) {
 	x, err := loadJSON[Experience](ctx, s, experience)
 	if err != nil {
 		return x, update.Stats{}, err
@@ -118,10 +118,14 @@ func (r *resident) learn(ctx context.Context, s blob.Store, experience blob.Ref,
 		return x, update.Stats{}, err
 	}
 	in := update.Input{Spec: r.spec, Step: r.step, Episodes: episodes, Rewards: x.earned(), Peak: peak, State: r.state}
-	stats, err := update.Run(ctx, r.learner, in, func(stage string, done, total int) {
+	stats, err := update.Run(ctx, seen.of(r.learner), in, func(stage string, done, total int) {
+		seen.enter(stage)
 		pulse.report(Progress{What: fmt.Sprintf("step %d: %s", r.step+1, stage), Done: done, Of: total})
 	})
 	r.state = update.After(stats) // of no consequence after an error: the resident is dropped then
+	if err == nil {
+		err = seen.keep(ctx, r.learner, r.spec.Record, episodes)
+	}
 	return x, stats, err
 }
 

@@ -151,6 +151,7 @@ type UpdateInput struct {
 	At         Position      `json:"at"`
 	Experience blob.Ref      `json:"experience"`
 	Rates      *update.Rates `json:"rates,omitempty"` // peak learning rates in place of the spec's
+	Spent      Spent         `json:"spent,omitzero"`  // on the stages before
 }
 
 // UpdateOutput names the new policy. Own is the queue of the learner that holds the state.

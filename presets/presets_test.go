@@ -67,6 +67,7 @@ func TestPaperPresetIsThePaper(t *testing.T) {
 		Checkpoint: spec.Checkpoint{Every: 8, Keep: 3},
 		Evaluation: spec.Evaluation{Every: 8, Sets: []string{"aime2024", "amc2023", "math500", "minerva", "olympiadbench"},
 			Attempts: []int{1}, Final: []int{}, MaxNewTokens: 3000, ShardSize: 128},
+		Record: spec.Record{TokenScores: true},
 	}
 	require.Equal(t, want, r)
 }

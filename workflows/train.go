@@ -99,16 +99,19 @@ func (r *trainRun) iterate(ctx workflow.Context) error {
 	if err != nil {
 		return err
 	}
+	began := workflow.Now(ctx)
 	episodes, err := r.rollouts(ctx, problems)
 	if err != nil {
 		return err
 	}
+	sampled := workflow.Now(ctx)
 	rewarded, err := r.reward(ctx, episodes)
 	if err != nil {
 		return err
 	}
+	spent := activities.Spent{Rollout: sampled.Sub(began).Seconds(), Reward: workflow.Now(ctx).Sub(sampled).Seconds()}
 	rates := s.Status.Rates // an update may set others while the learner is at work
-	updated, err := r.update(ctx, rewarded.Experience, rates)
+	updated, err := r.update(ctx, rewarded.Experience, rates, spent)
 	if err != nil {
 		return err
 	}

@@ -72,11 +72,11 @@ func (r *trainRun) reward(ctx workflow.Context, episodes []blob.Ref) (activities
 }
 
 // update improves the policy with the iteration's experience.
-func (r *trainRun) update(ctx workflow.Context, experience blob.Ref, rates *update.Rates) (activities.UpdateOutput, error) {
+func (r *trainRun) update(ctx workflow.Context, experience blob.Ref, rates *update.Rates, spent activities.Spent) (activities.UpdateOutput, error) {
 	var a *activities.Learner
 	var out activities.UpdateOutput
 	s := &r.state
-	in := activities.UpdateInput{At: s.At, Experience: experience, Rates: rates}
+	in := activities.UpdateInput{At: s.At, Experience: experience, Rates: rates, Spent: spent}
 	err := learn(ctx, s.Own, r.iteration(), a.Update, in, &out)
 	s.Own = out.Own
 	return out, err

@@ -51,6 +51,7 @@ func Default() Run {
 			Attempts: []int{1}, Final: []int{1, 2, 3, 4, 5, 6, 7},
 			MaxNewTokens: 3000, ShardSize: 128,
 		},
+		Record: Record{TokenScores: true},
 	}
 }
 

@@ -31,6 +31,7 @@ type Run struct {
 	Optimizer  Optimizer  `json:"optimizer"`
 	Checkpoint Checkpoint `json:"checkpoint"`
 	Evaluation Evaluation `json:"evaluation"`
+	Record     Record     `json:"record"`
 }
 
 // Model says where the policy starts from. Critic and reference start as copies of it.
@@ -157,4 +158,13 @@ type Evaluation struct {
 	MaxNewTokens int      `json:"max_new_tokens"` // of an episode, counted as attempts.budget says
 	Temperature  float64  `json:"temperature"`    // 0 is greedy
 	ShardSize    int      `json:"shard_size"`     // episodes rolled out together
+}
+
+// Record says what is kept of each iteration for people to look at, beside what training needs.
+type Record struct {
+	// TokenScores keeps each sampled token's log-probabilities, value and advantage: about 8 bytes a token.
+	TokenScores bool `json:"token_scores"`
+	// Rescored is the number of each iteration's first episodes whose log-probabilities are computed again after the update,
+	// so that each token's ratio can be shown; costs a forward pass of that many episodes.
+	Rescored int `json:"rescored"`
 }

@@ -41,6 +41,7 @@ func (r Run) Validate() error {
 	c.between("checkpoint.every", r.Checkpoint.Every, 1, maxSteps)
 	c.between("checkpoint.keep", r.Checkpoint.Keep, 1, maxSteps)
 	r.Evaluation.check(&c)
+	c.between("record.rescored", r.Record.Rescored, 0, r.Data.ProblemsPerStep*r.Data.GroupSize)
 	return c.err("run")
 }
 

@@ -37,6 +37,7 @@ func Run(t *testing.T, open func(t *testing.T) blob.Store) {
 		"deleting":                               deletion,
 		"listing in order":                       listing,
 		"listing many":                           listingMany,
+		"listing folders":                        listingFolders,
 		"listing ends with its caller's error":   listingStops,
 		"a cancelled context":                    cancelled,
 		"one creator of many wins":               createRace,
@@ -317,6 +318,19 @@ func listingMany(t *testing.T, s blob.Store) {
 	g.Wait()
 	slices.Sort(want)
 	require.Equal(t, want, keys(t, s, "many/"))
+}
+
+// listingFolders: the folders below a prefix, each once, neither objects nor what lies deeper.
+func listingFolders(t *testing.T, s blob.Store) {
+	for _, key := range []string{"below/b/x", "below/a/deep/er", "below/a/y", "below/object", "below-not/c/z"} {
+		put(t, s, key, nil)
+	}
+	names, err := blob.Folders(t.Context(), s, "below/")
+	require.NoError(t, err)
+	require.Equal(t, []string{"a", "b"}, names)
+	names, err = blob.Folders(t.Context(), s, "below-nothing/")
+	require.NoError(t, err)
+	require.Empty(t, names)
 }
 
 func listingStops(t *testing.T, s blob.Store) {

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -247,6 +248,25 @@ func (s *Store) List(ctx context.Context, prefix string, yield func(blob.Info) e
 			return s.explain(ctx, "list", prefix, o.Err)
 		}
 		if err := yield(info(o)); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// Folders implements blob.FolderLister.
+func (s *Store) Folders(ctx context.Context, prefix string, yield func(string) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for o := range s.core.ListObjectsIter(ctx, s.bucket, minio.ListObjectsOptions{Prefix: prefix}) {
+		if o.Err != nil {
+			return s.explain(ctx, "list", prefix, o.Err)
+		}
+		name, isFolder := strings.CutSuffix(strings.TrimPrefix(o.Key, prefix), "/")
+		if !isFolder {
+			continue
+		}
+		if err := yield(name); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,35 @@
+package blob
+
+import (
+	"context"
+	"strings"
+)
+
+// FolderLister is a Store that lists the names directly below a prefix without visiting every object.
+type FolderLister interface {
+	// Folders calls yield with each distinct segment that follows prefix and is itself followed by a slash, ascending.
+	// prefix is empty or ends with a slash.
+	Folders(ctx context.Context, prefix string, yield func(name string) error) error
+}
+
+// Folders returns the folders directly below prefix, ascending. A Store that is no FolderLister is listed whole.
+func Folders(ctx context.Context, s Store, prefix string) ([]string, error) {
+	var names []string
+	add := func(name string) error {
+		if len(names) == 0 || names[len(names)-1] != name {
+			names = append(names, name)
+		}
+		return nil
+	}
+	if l, ok := s.(FolderLister); ok {
+		err := l.Folders(ctx, prefix, add)
+		return names, err
+	}
+	err := s.List(ctx, prefix, func(o Info) error {
+		if name, _, deeper := strings.Cut(o.Key[len(prefix):], "/"); deeper {
+			return add(name)
+		}
+		return nil
+	})
+	return names, err
+}

@@ -1,0 +1,190 @@
+package experience
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Kept is what is kept of one episode's tokens for people to look at. Arrays have one entry per sampled token, in their
+// order; those that were not computed are empty.
+type Kept struct {
+	Old        []float32 // log-probability under the policy before the update
+	Reference  []float32 // log-probability under the frozen reference
+	Values     []float32
+	Advantages []float32 // as they were trained with
+	After      []float32 // log-probability under the policy after the update
+}
+
+// keptVersion is the version of the format that EncodeKept writes; docs/formats.md describes it.
+const keptVersion = 1
+
+// ErrKept: bytes that are no kept scores of a version known here.
+var ErrKept = errors.New("unreadable token scores")
+
+// keptHead is the first line.
+type keptHead struct {
+	Version int      `json:"v"`
+	Arrays  []string `json:"arrays"`
+	Lengths [][]int  `json:"lengths"` // [episode][array]
+}
+
+func (k *Kept) arrays() []*[]float32 {
+	return []*[]float32{&k.Old, &k.Reference, &k.Values, &k.Advantages, &k.After}
+}
+
+var keptNames = []string{"old", "reference", "values", "advantages", "after"}
+
+// Keep takes from a row what is kept of it.
+func Keep(r Row) Kept {
+	var k Kept
+	k.Old, k.Reference = Sampled(r.Mask, r.Old), Sampled(r.Mask, r.Ref)
+	k.Values, k.Advantages = Sampled(r.Mask, r.Values), Sampled(r.Mask, r.Advantages)
+	return k
+}
+
+// Sampled returns the entries of values, [T], where mask is true; nil for nil.
+func Sampled(mask []bool, values []float32) []float32 {
+	if values == nil {
+		return nil
+	}
+	var kept []float32
+	for t, sampled := range mask {
+		if sampled {
+			kept = append(kept, values[t])
+		}
+	}
+	return kept
+}
+
+// EncodeKept writes scores in half precision (IEEE 754 binary16), compressed: about what the episodes' own tokens take.
+// Equal scores give equal bytes.
+func EncodeKept(all []Kept) ([]byte, error) {
+	head := keptHead{Version: keptVersion, Arrays: keptNames, Lengths: make([][]int, len(all))}
+	var body []byte
+	for i := range all {
+		for _, array := range all[i].arrays() {
+			head.Lengths[i] = append(head.Lengths[i], len(*array))
+			for _, x := range *array {
+				body = binary.LittleEndian.AppendUint16(body, toHalf(x))
+			}
+		}
+	}
+	line, err := json.Marshal(head)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	z, err := zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return nil, err
+	}
+	for _, part := range [][]byte{line, {'\n'}, body} {
+		if _, err := z.Write(part); err != nil {
+			return nil, err
+		}
+	}
+	if err := z.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// DecodeKept reads what EncodeKept wrote.
+func DecodeKept(b []byte) ([]Kept, error) {
+	z, err := zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		return nil, err
+	}
+	defer z.Close()
+	r := bufio.NewReader(z)
+	line, err := r.ReadBytes('\n')
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKept, err)
+	}
+	var head keptHead
+	if err := json.Unmarshal(line, &head); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKept, err)
+	}
+	if head.Version != keptVersion {
+		return nil, fmt.Errorf("%w: format version %d, this program reads %d; use the program that wrote it", ErrKept, head.Version, keptVersion)
+	}
+	all := make([]Kept, len(head.Lengths))
+	for i, lengths := range head.Lengths {
+		arrays := all[i].arrays()
+		if len(lengths) != len(arrays) {
+			return nil, fmt.Errorf("%w: episode %d has %d arrays, want %d", ErrKept, i, len(lengths), len(arrays))
+		}
+		for a, n := range lengths {
+			if *arrays[a], err = readHalves(r, n); err != nil {
+				return nil, fmt.Errorf("%w: episode %d: %w", ErrKept, i, err)
+			}
+		}
+	}
+	return all, nil
+}
+
+// readHalves reads n numbers; it allocates no more than was there.
+func readHalves(r io.Reader, n int) ([]float32, error) {
+	var values []float32
+	var two [2]byte
+	for range n {
+		if _, err := io.ReadFull(r, two[:]); err != nil {
+			return nil, err
+		}
+		values = append(values, fromHalf(binary.LittleEndian.Uint16(two[:])))
+	}
+	return values, nil
+}
+
+// toHalf rounds to the nearest half-precision number, ties to even; what is too large becomes infinite.
+func toHalf(x float32) uint16 {
+	b := math.Float32bits(x)
+	sign := uint16(b>>16) & 0x8000
+	exponent, fraction := int(b>>23&0xff)-127+15, b&0x7fffff
+	switch {
+	case b&0x7fffffff > 0x7f800000: // not a number
+		return sign | 0x7e00
+	case exponent >= 31:
+		return sign | 0x7c00
+	case exponent <= 0:
+		if exponent < -10 {
+			return sign
+		}
+		fraction |= 0x800000
+		shift := uint(14 - exponent)
+		half := fraction >> shift
+		if rest := fraction & (1<<shift - 1); rest > 1<<(shift-1) || rest == 1<<(shift-1) && half&1 == 1 {
+			half++
+		}
+		return sign | uint16(half)
+	}
+	half := uint32(exponent)<<10 | fraction>>13
+	if rest := fraction & 0x1fff; rest > 0x1000 || rest == 0x1000 && half&1 == 1 {
+		half++ // may carry into the exponent, which is right
+	}
+	return sign | uint16(half)
+}
+
+func fromHalf(h uint16) float32 {
+	sign := uint32(h&0x8000) << 16
+	exponent, fraction := uint32(h>>10&0x1f), uint32(h&0x3ff)
+	switch {
+	case exponent == 31:
+		return math.Float32frombits(sign | 0x7f800000 | fraction<<13)
+	case exponent == 0:
+		x := float32(fraction) / (1 << 24)
+		if sign != 0 {
+			return -x
+		}
+		return x
+	}
+	return math.Float32frombits(sign | (exponent+127-15)<<23 | fraction<<13)
+}
