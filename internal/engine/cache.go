@@ -12,9 +12,10 @@ import (
 // cache holds keys and values of a running batch: for each layer two arrays [B, KVHeads, S, HeadDim], position p of row
 // b at [b, :, p, :], each in one or more parts.
 type cache interface {
-	// memory returns keys and values of each layer, in turn, with room for at least `used` positions, and S. When
-	// nothing is used S is 0 and there are no buffers.
-	memory(used int) ([]compute.Buffer, int, error)
+	// reserve makes room for at least so many positions.
+	reserve(positions int) error
+	// memory returns keys and values of each layer, in turn, and S.
+	memory() ([]compute.Buffer, int)
 	// parts is the number of parts, of equal numbers of rows in order, that each array is kept in.
 	parts() int
 	// add appends the first count[b] of the chunk's positions to row b, at start[b]. fresh is
@@ -34,30 +35,6 @@ func newCache(b *Backend, m modelShape, batch, maxLength int) (cache, error) {
 		return newHostCache(b, m, batch), nil
 	}
 	return newDeviceCache(b, m, batch, cacheSize(maxLength))
-}
-
-// cacheBytes is the memory of keys and values.
-func (m modelShape) cacheBytes(batch, size int) int {
-	return 4 * 2 * m.Layers * batch * m.KVHeads * size * m.HeadDim
-}
-
-// cacheSize rounds a number of positions up to one that graphs are compiled for: multiples of 32 up to 128, then of a
-// quarter of the next power of two, so that at most a quarter is empty.
-func cacheSize(n int) int {
-	step := 32
-	for 4*step < n {
-		step *= 2
-	}
-	return (n + step - 1) / step * step
-}
-
-// batchSize rounds a number of rows up to one that graphs are compiled for: powers of two.
-func batchSize(n int) int {
-	size := 1
-	for size < n {
-		size *= 2
-	}
-	return size
 }
 
 // hostCache lives in memory that host and device share.
@@ -87,11 +64,17 @@ func parts(b *Backend, batch int) int {
 
 func (c *hostCache) parts() int { return c.split }
 
-func (c *hostCache) memory(used int) ([]compute.Buffer, int, error) {
-	if used == 0 {
-		return nil, 0, nil
+func (c *hostCache) memory() ([]compute.Buffer, int) { return c.buffers, c.size }
+
+func (c *hostCache) reserve(positions int) error {
+	if positions <= c.size {
+		return nil
 	}
-	return c.buffers, c.size, nil
+	all := make([]int, c.batch)
+	for i := range all {
+		all[i] = i
+	}
+	return c.resize(all, c.batch, cacheSize(positions))
 }
 
 // row returns row b of keys or values l (two a layer), [KVHeads, S, HeadDim].
@@ -106,14 +89,8 @@ func (c *hostCache) add(fresh compute.Buffer, chunk int, start, count []int32) e
 	for b := range start {
 		longest = max(longest, int(start[b]+count[b]))
 	}
-	if longest > c.size {
-		all := make([]int, c.batch)
-		for i := range all {
-			all[i] = i
-		}
-		if err := c.resize(all, c.batch, cacheSize(longest)); err != nil {
-			return err
-		}
+	if err := c.reserve(longest); err != nil {
+		return err
 	}
 	heads, dim := c.model.KVHeads, c.model.HeadDim
 	each := heads * chunk * dim // numbers of one row's new keys in one layer
@@ -199,12 +176,10 @@ func newDeviceCache(b *Backend, m modelShape, batch, size int) (*deviceCache, er
 
 func (c *deviceCache) parts() int { return 1 }
 
-func (c *deviceCache) memory(used int) ([]compute.Buffer, int, error) {
-	if used == 0 {
-		return nil, 0, nil
-	}
-	return c.buffers, c.size, nil
-}
+func (c *deviceCache) memory() ([]compute.Buffer, int) { return c.buffers, c.size }
+
+// reserve has nothing to do: the cache has its full size from the start.
+func (c *deviceCache) reserve(int) error { return nil }
 
 func (c *deviceCache) add(fresh compute.Buffer, chunk int, start, _ []int32) error {
 	key := fmt.Sprintf("%s/append B%d C%d S%d", c.model.key(), c.batch, chunk, c.size)
@@ -219,12 +194,12 @@ func (c *deviceCache) add(fresh compute.Buffer, chunk int, start, _ []int32) err
 		return err
 	}
 	defer free(at)
-	grown, err := p.run(append([]compute.Buffer{at, fresh}, c.buffers...))
-	if err != nil {
+	// The old arrays are donated: they are gone when the new ones exist, whatever becomes of the call.
+	old := c.buffers
+	c.buffers = nil
+	if c.buffers, err = p.runDonating(2, append([]compute.Buffer{at, fresh}, old...)); err != nil {
 		return fmt.Errorf("append to the key-value cache: %w", err)
 	}
-	free(c.buffers...)
-	c.buffers = grown
 	return nil
 }
 

@@ -65,6 +65,7 @@ func TestDistributions(t *testing.T) {
 			for _, p := range []policy.Params{
 				{Temperature: 1, TopP: 1}, {Temperature: 0.5, TopP: 1}, {Temperature: 2, TopP: 1}, {Temperature: 1, TopP: 1, TopK: 3},
 				{Temperature: 1, TopP: 0.6}, {Temperature: 0.7, TopP: 0.5, TopK: 5}, {Temperature: 1, TopP: 1e-9}, {Temperature: 1, TopP: 1, TopK: 5000},
+				{Temperature: 1, TopP: 1, MinP: 0.2}, {Temperature: 1.5, TopP: 0.9, TopK: 20, MinP: 0.1}, {Temperature: 1, TopP: 1, MinP: 1},
 			} {
 				p.MaxLength = 8
 				t.Run(fmt.Sprintf("%s %s %+v", name, config.Architecture, p), func(t *testing.T) {
@@ -114,7 +115,7 @@ func truncate(logits []float32, p policy.Params) []float64 {
 		total += weights[i]
 	}
 	kept, keptTotal := 0, 0.0
-	for kept < len(order) && (kept == 0 || keptTotal < p.TopP*total) {
+	for kept < len(order) && (kept == 0 || keptTotal < p.TopP*total) && weights[order[kept]] >= p.MinP*weights[order[0]] {
 		keptTotal += weights[order[kept]]
 		kept++
 	}
@@ -123,6 +124,48 @@ func truncate(logits []float32, p policy.Params) []float64 {
 		result[i] = weights[i] / keptTotal
 	}
 	return result
+}
+
+// TestNoRepeat: a greedy row holds no sequence of two tokens twice, its log-probabilities are the model's, and without
+// the rule it does repeat itself.
+func TestNoRepeat(t *testing.T) {
+	for name, b := range backends(t) {
+		t.Run(name, func(t *testing.T) {
+			model := loud(tinyLlama)
+			s, err := engine.NewSampler(b, model, fewSlots)
+			require.NoError(t, err)
+			defer s.Close()
+			twice := func(noRepeat int) bool {
+				row := &talk{id: 1, draws: 30, force: [][]int32{{5, 6, 5}}}
+				p := policy.Params{TopP: 1, NoRepeat: noRepeat, MaxLength: 64}
+				require.NoError(t, s.Sample(context.Background(), []policy.Row{row}, p, nil))
+				checkLogProbs(t, b, model, row)
+				seen := map[[2]int32]bool{}
+				for i := range len(row.tokens) - 1 {
+					pair := [2]int32{row.tokens[i], row.tokens[i+1]}
+					if seen[pair] {
+						return true
+					}
+					seen[pair] = true
+				}
+				return false
+			}
+			require.True(t, twice(0))
+			require.False(t, twice(2))
+		})
+	}
+}
+
+// checkLogProbs compares the log-probabilities of a row's drawn tokens with the model's on the whole of it.
+func checkLogProbs(t *testing.T, b *engine.Backend, model *engine.Model, row *talk) {
+	t.Helper()
+	logits := engine.ForwardLogits(t, b, model, row.tokens)
+	for at, drawn := range row.drawn {
+		if drawn {
+			p, total := distribution(logits[at-1])
+			require.InDelta(t, math.Log(p[row.tokens[at]]/total), row.logp[at], 1e-4)
+		}
+	}
 }
 
 // TestGreedy takes the largest logit, and the smallest id when all are equal.

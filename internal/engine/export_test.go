@@ -67,3 +67,11 @@ func Compiled(b *Backend, text string) bool {
 	}
 	return false
 }
+
+// CacheSize is cacheSize.
+var CacheSize = cacheSize
+
+// CacheBytesPerRow is the key-value cache of one row.
+func CacheBytesPerRow(config nn.Config, size int) int64 {
+	return modelShape{Config: config}.cacheBytes(1, size)
+}

@@ -59,6 +59,19 @@ func (p *program) run(inputs []compute.Buffer) ([]compute.Buffer, error) {
 	return p.graph.Executable().Execute(inputs, make([]bool, len(inputs)), 0)
 }
 
+// runDonating is run with the inputs from number `from` on given away: they are freed, whether it succeeds or not.
+func (p *program) runDonating(from int, inputs []compute.Buffer) ([]compute.Buffer, error) {
+	donate := make([]bool, len(inputs))
+	for i := from; i < len(inputs); i++ {
+		donate[i] = true
+	}
+	outputs, err := p.graph.Executable().Execute(inputs, donate, 0)
+	if err != nil {
+		free(inputs[from:]...)
+	}
+	return outputs, err
+}
+
 // upload copies an array to the device.
 func upload[T float32 | int32](b *Backend, flat []T, dims ...int) (compute.Buffer, error) {
 	return b.compute.BufferFromFlatData(0, flat, shapes.Make(dtypes.FromGenericsType[T](), dims...))

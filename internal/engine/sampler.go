@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"time"
 
 	"github.com/gomlx/compute"
 
@@ -20,6 +21,9 @@ type SamplerOptions struct {
 	// Slots is the number of rows decoded together, rounded up to a power of two; further rows take the places of those
 	// that end. 0 chooses: at most 256, and a key-value cache of at most 4 GiB.
 	Slots int
+	// MaxBytes is what weights, key-value cache and activations may take on the device; 0 is no limit. Fewer rows are
+	// decoded together to stay below it.
+	MaxBytes int64
 }
 
 // Sampler draws dialogues from one set of weights. It may be used by several goroutines at once. It implements
@@ -31,6 +35,7 @@ type Sampler struct {
 	options SamplerOptions
 
 	mu       sync.Mutex
+	stats    SamplerStats
 	cos, sin []float32 // of positions 0, 1, …, as far as they were needed: [position, HeadDim/2]
 }
 
@@ -54,28 +59,34 @@ func (s *Sampler) rotation(length int) (cos, sin []float32) {
 	return s.cos, s.sin
 }
 
+// SamplerStats adds up what a sampler has done.
+type SamplerStats struct {
+	Sampled int // tokens drawn
+	Forced  int // tokens fed without a draw
+	Steps   int // programs run
+	Time    time.Duration
+}
+
+// Stats returns the sums so far.
+func (s *Sampler) Stats() SamplerStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
+}
+
+func (s *Sampler) count(r *run, took time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats.Sampled += r.sampled
+	s.stats.Forced += r.forced
+	s.stats.Steps += r.steps
+	s.stats.Time += took
+}
+
 // Close frees the device's memory.
 func (s *Sampler) Close() {
 	free(s.weights...)
 	s.weights = nil
-}
-
-// Limits of automatic sizing.
-const (
-	maxSlots      = 256
-	maxCacheBytes = 4 << 30
-)
-
-// slots is the number of rows to decode together when there are n: a power of two, so that few programs are compiled.
-func (s *Sampler) slots(n, maxLength int) int {
-	if s.options.Slots > 0 {
-		return batchSize(min(n, s.options.Slots))
-	}
-	size := batchSize(min(n, maxSlots))
-	for size > 1 && s.model.cacheBytes(size, cacheSize(maxLength)) > maxCacheBytes {
-		size /= 2
-	}
-	return size
 }
 
 // Sample drives every row to its end, as policy.Sampler says. Rows are served in order: the first ones start at once,
@@ -87,11 +98,16 @@ func (s *Sampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params
 	if len(rows) == 0 {
 		return nil
 	}
-	r, err := newRun(s, rows, p, finished)
+	plan, err := PlanSampler(s.model.Config, len(rows), p.MaxLength, s.options)
+	if err != nil {
+		return err
+	}
+	r, err := newRun(s, plan.Slots, rows, p, finished)
 	if err != nil {
 		return err
 	}
 	defer r.free()
+	defer func(start time.Time) { s.count(r, time.Since(start)) }(time.Now())
 	for {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("sampling stopped with %d of %d rows done: %w", r.done, len(rows), err)
@@ -118,6 +134,10 @@ func (s *Sampler) check(p policy.Params) error {
 		return fmt.Errorf("%w: top_p is %g, must be in (0, 1]", ErrSampling, p.TopP)
 	case p.TopK < 0:
 		return fmt.Errorf("%w: top_k is %d, must be 0 (off) or positive", ErrSampling, p.TopK)
+	case !(p.MinP >= 0 && p.MinP <= 1):
+		return fmt.Errorf("%w: min_p is %g, must be in [0, 1]", ErrSampling, p.MinP)
+	case p.NoRepeat < 0 || p.NoRepeat == 1:
+		return fmt.Errorf("%w: sequences of %d tokens may not repeat, must be 0 (off) or at least 2", ErrSampling, p.NoRepeat)
 	case p.MaxLength < 1 || p.MaxLength > limit:
 		return fmt.Errorf("%w: rows of up to %d tokens, must be 1 to %d (the model's max_position_embeddings)", ErrSampling, p.MaxLength, limit)
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/gomlx/compute"
+
 	"multiattempt/internal/policy"
 )
 
@@ -19,7 +21,12 @@ type run struct {
 	cache    cache
 	arrays   map[int]*stepArrays // by chunk length
 	draws    []policy.Draw       // [B], reused
-	cos, sin []float32           // of every position, [MaxLength or more, HeadDim/2]
+	settings []compute.Buffer    // of the mode
+
+	forbidden []compute.Buffer // what rows may not repeat, as the last step had it
+
+	steps, sampled, forced int       // counts for SamplerStats
+	cos, sin               []float32 // of every position, [MaxLength or more, HeadDim/2]
 }
 
 // place is a slot of the running batch and the row that has it.
@@ -27,22 +34,31 @@ type place struct {
 	row     int     // index into rows; -1 when free
 	pending []int32 // tokens to feed before the next draw; never empty for a taken place
 	length  int     // tokens in the cache
+	tokens  []int32 // all that the row holds, where repetitions are forbidden
 }
 
-func newRun(s *Sampler, rows []policy.Row, p policy.Params, finished func(int)) (*run, error) {
+func newRun(s *Sampler, slots int, rows []policy.Row, p policy.Params, finished func(int)) (*run, error) {
 	r := &run{sampler: s, params: p, rows: rows, finished: finished, arrays: map[int]*stepArrays{}}
 	r.cos, r.sin = s.rotation(p.MaxLength)
-	r.places = make([]place, s.slots(len(rows), p.MaxLength))
+	r.places = make([]place, slots)
 	for i := range r.places {
 		r.places[i].row = -1
 	}
 	var err error
-	r.cache, err = newCache(s.backend, s.model, len(r.places), p.MaxLength)
-	return r, err
+	if r.settings, err = modeOf(p, 0).settings(s.backend, p); err != nil {
+		return nil, err
+	}
+	if r.cache, err = newCache(s.backend, s.model, len(r.places), p.MaxLength); err != nil {
+		free(r.settings...)
+		return nil, err
+	}
+	return r, nil
 }
 
 func (r *run) free() {
 	r.cache.free()
+	free(r.settings...)
+	free(r.forbidden...)
 	for _, a := range r.arrays {
 		a.free()
 	}
@@ -80,14 +96,18 @@ const smallestShrunk = 16
 // queue takes a row's action: its forced tokens wait to be fed, or the row ends and its place is free.
 func (r *run) queue(p *place, action policy.Action) error {
 	if action.Done {
-		p.row, p.pending, p.length = -1, nil, 0
+		*p = place{row: -1}
 		r.done++
 		if r.finished != nil {
 			r.finished(r.done)
 		}
 		return nil
 	}
+	r.forced += len(action.Force)
 	p.pending = append(p.pending, action.Force...)
+	if r.params.NoRepeat > 0 {
+		p.tokens = append(p.tokens, action.Force...)
+	}
 	if n := p.length + len(p.pending); n > r.params.MaxLength {
 		return fmt.Errorf("%w: row %d would hold %d tokens, more than its limit of %d", ErrSampling, p.row, n, r.params.MaxLength)
 	}
@@ -130,7 +150,7 @@ func (r *run) shrink(size int) error {
 }
 
 // chunks are the numbers of tokens that a step can feed to each row, longest first.
-var chunks = []int{128, 16, 1}
+var chunks = []int{64, 16, 1}
 
 // chunk chooses how many tokens the next step feeds: as many as keep at least half of its work useful.
 func (r *run) chunk() int {
@@ -146,9 +166,24 @@ func (r *run) chunk() int {
 	return 1
 }
 
+// longestPending is the length of the longest prompt that waits: room for it is made at once, so that all of its chunks
+// run the same program.
+func (r *run) longestPending() int {
+	n := 0
+	for i := range r.places {
+		n = max(n, len(r.places[i].pending))
+	}
+	return n
+}
+
 // step feeds pending tokens to every taken place, and draws a token where none is left to feed.
 func (r *run) step() error {
 	c := r.chunk()
+	if r.steps == 0 {
+		if err := r.cache.reserve(r.longestPending()); err != nil {
+			return err
+		}
+	}
 	a, err := r.fill(c)
 	if err != nil {
 		return err
@@ -183,6 +218,10 @@ func (r *run) report(p *place, d policy.Draw) error {
 	}
 	row := r.rows[p.row]
 	row.Sampled(d)
+	r.sampled++
 	p.pending = append(p.pending, d.Token)
+	if r.params.NoRepeat > 0 {
+		p.tokens = append(p.tokens, d.Token)
+	}
 	return r.queue(p, row.Next())
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -103,29 +104,21 @@ func (r *run) fill(c int) (*stepArrays, error) {
 // pending tokens.
 func (r *run) execute(a *stepArrays) error {
 	s := r.sampler
-	longest := 0
-	for i := range r.places {
-		longest = max(longest, r.places[i].length)
-	}
-	memory, size, err := r.cache.memory(longest)
-	if err != nil {
-		return err
-	}
+	memory, size := r.cache.memory()
 	small, err := a.inputs()
 	if err != nil {
 		return err
 	}
-	shape := stepShape{batch: len(r.places), chunk: a.chunk, memory: size, parts: r.cache.parts(), mode: modeOf(r.params)}
+	banned, forbidden, err := r.banned()
+	if err != nil {
+		return err
+	}
+	shape := stepShape{batch: len(r.places), chunk: a.chunk, memory: size, parts: r.cache.parts(), mode: modeOf(r.params, forbidden)}
 	p, err := s.backend.program(s.model.key()+shape.key(), func(g *graph.Graph) []*graph.Node { return s.model.step(g, shape) })
 	if err != nil {
 		return err
 	}
-	settings, err := shape.mode.settings(s.backend, r.params, s.model.VocabSize)
-	defer free(settings...)
-	if err != nil {
-		return err
-	}
-	inputs := append(append(append(append([]compute.Buffer{}, s.weights...), small...), settings...), memory...)
+	inputs := slices.Concat(s.weights, small, memory, banned, r.settings)
 	outputs, err := p.run(inputs)
 	if err != nil {
 		return err
@@ -134,7 +127,33 @@ func (r *run) execute(a *stepArrays) error {
 	if err := r.readDraws(outputs); err != nil {
 		return err
 	}
+	r.steps++
 	return r.cache.add(outputs[3], a.chunk, a.start.flat, a.count.flat)
+}
+
+// banned uploads the tokens that each row may not repeat, [B, N], and returns N, which is 0 when none can be.
+func (r *run) banned() ([]compute.Buffer, int, error) {
+	if r.params.NoRepeat == 0 {
+		return nil, 0, nil
+	}
+	rows, most := make([][]int32, len(r.places)), leastBanned
+	for i := range r.places {
+		rows[i] = repeats(r.places[i].tokens, r.params.NoRepeat, nil)
+		slices.Sort(rows[i])
+		rows[i] = slices.Compact(rows[i])
+		most = max(most, batchSize(len(rows[i])))
+	}
+	flat := make([]int32, len(rows)*most)
+	for i := range flat {
+		flat[i] = -1
+	}
+	for i, row := range rows {
+		copy(flat[i*most:], row)
+	}
+	free(r.forbidden...)
+	buffer, err := upload(r.sampler.backend, flat, len(rows), most)
+	r.forbidden = []compute.Buffer{buffer}
+	return r.forbidden, most, err
 }
 
 // readDraws copies the drawn tokens from the device.
@@ -159,57 +178,17 @@ func (r *run) readDraws(outputs []compute.Buffer) error {
 	return nil
 }
 
-// mode is a way to draw tokens; each has its own graph.
-type mode string
-
-const (
-	greedy    mode = "greedy"
-	plain     mode = "plain"
-	truncated mode = "truncated" // top-k or top-p
-)
-
-func modeOf(p policy.Params) mode {
-	switch {
-	case p.Temperature == 0:
-		return greedy
-	case p.TopP < 1 || p.TopK > 0:
-		return truncated
-	}
-	return plain
-}
-
-// settings are the mode's scalar inputs: temperature, then top-k and top-p.
-func (m mode) settings(b *Backend, p policy.Params, vocabulary int) ([]compute.Buffer, error) {
-	if m == greedy {
-		return nil, nil
-	}
-	temperature, err := upload(b, []float32{float32(p.Temperature)})
-	if err != nil || m == plain {
-		return []compute.Buffer{temperature}, err
-	}
-	k := p.TopK
-	if k == 0 {
-		k = vocabulary
-	}
-	topK, err := upload(b, []int32{int32(k)})
-	if err != nil {
-		return []compute.Buffer{temperature}, err
-	}
-	topP, err := upload(b, []float32{float32(p.TopP)})
-	return []compute.Buffer{temperature, topK, topP}, err
-}
-
 // stepShape is what a step's graph depends on besides the model.
 type stepShape struct {
 	batch  int // B
 	chunk  int // C
-	memory int // S, positions of the cache; 0: every row starts
+	memory int // S, positions of the cache
 	parts  int // of the cache
 	mode   mode
 }
 
 func (s stepShape) key() string {
-	return fmt.Sprintf("/step B%d C%d S%d/%d %s", s.batch, s.chunk, s.memory, s.parts, s.mode)
+	return fmt.Sprintf("/step B%d C%d S%d/%d %s", s.batch, s.chunk, s.memory, s.parts, s.mode.key())
 }
 
 // modelShape builds the graphs of one network.
@@ -221,7 +200,7 @@ type modelShape struct {
 func (m modelShape) key() string { return fmt.Sprintf("%+v", m.Config) }
 
 // step is the graph of a step. Parameters: weights; tokens [B, C], start, count [B] int32; uniform [B], cosines and
-// sines [B, 1, C, HeadDim/2] float32; the mode's scalars; keys and values of each layer, [B, KVHeads, S, HeadDim]. Outputs: token, log-probability, sampled
+// sines [B, 1, C, HeadDim/2] float32; keys and values of each layer, [B, KVHeads, S, HeadDim], in parts; the mode's. Outputs: token, log-probability, sampled
 // log-probability [B]; new keys and values [2·layers, B, KVHeads, C, HeadDim].
 func (m modelShape) step(g *graph.Graph, s stepShape) []*graph.Node {
 	weights := m.bind(g)
@@ -231,35 +210,24 @@ func (m modelShape) step(g *graph.Graph, s stepShape) []*graph.Node {
 	uniform := graph.Parameter(g, "uniform", shapes.Make(dtypes.Float32, s.batch))
 	angles := shapes.Make(dtypes.Float32, s.batch, 1, s.chunk, m.HeadDim/2)
 	rotation := nn.Rotation{Cos: graph.Parameter(g, "cos", angles), Sin: graph.Parameter(g, "sin", angles)}
-	var scalars []*graph.Node
-	for i, t := range map[mode][]dtypes.DType{plain: {dtypes.Float32}, truncated: {dtypes.Float32, dtypes.Int32, dtypes.Float32}}[s.mode] {
-		scalars = append(scalars, graph.Parameter(g, fmt.Sprintf("setting%d", i), shapes.Make(t)))
-	}
-	var memory [][]nn.Memory
-	if s.memory > 0 {
-		cached := shapes.Make(dtypes.Float32, s.batch/s.parts, m.KVHeads, s.memory, m.HeadDim)
-		for l := range m.Layers {
-			parts := make([]nn.Memory, s.parts)
-			for i := range parts {
-				parts[i].Keys = graph.Parameter(g, fmt.Sprintf("keys%d.%d", l, i), cached)
-			}
-			for i := range parts {
-				parts[i].Values = graph.Parameter(g, fmt.Sprintf("values%d.%d", l, i), cached)
-			}
-			memory = append(memory, parts)
+	cached := shapes.Make(dtypes.Float32, s.batch/s.parts, m.KVHeads, s.memory, m.HeadDim)
+	memory := make([][]nn.Memory, m.Layers)
+	for l := range memory {
+		memory[l] = make([]nn.Memory, s.parts)
+		for i := range memory[l] {
+			memory[l][i].Keys = graph.Parameter(g, fmt.Sprintf("keys%d.%d", l, i), cached)
+		}
+		for i := range memory[l] {
+			memory[l][i].Values = graph.Parameter(g, fmt.Sprintf("values%d.%d", l, i), cached)
 		}
 	}
 	hidden, fresh := m.Extend(weights, tokens, start, rotation, memory)
 	logits := m.Logits(weights, nn.Pick(hidden, graph.SubScalar(count, 1)))
-	var d nn.Drawn
-	switch s.mode {
-	case greedy:
-		d = nn.Greedy(logits)
-	case plain:
-		d = nn.Draw(logits, uniform, scalars[0])
-	case truncated:
-		d = nn.DrawTruncated(logits, uniform, scalars[0], scalars[1], scalars[2])
+	var banned *graph.Node
+	if s.mode.banned > 0 {
+		banned = graph.Parameter(g, "banned", shapes.Make(dtypes.Int32, s.batch, s.mode.banned))
 	}
+	d := s.mode.draw(logits, uniform, banned)
 	var grown []*graph.Node
 	for _, f := range fresh {
 		grown = append(grown, f.Keys, f.Values)

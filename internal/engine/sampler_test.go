@@ -261,6 +261,8 @@ func TestSampleRefuses(t *testing.T) {
 		"temperature is -1":        {&one{prompt: prompt}, policy.Params{Temperature: -1, TopP: 1, MaxLength: 8}},
 		"temperature is NaN":       {&one{prompt: prompt}, policy.Params{Temperature: math.NaN(), TopP: 1, MaxLength: 8}},
 		"top_p is 0":               {&one{prompt: prompt}, policy.Params{Temperature: 1, MaxLength: 8}},
+		"min_p is 1.5":             {&one{prompt: prompt}, policy.Params{Temperature: 1, TopP: 1, MinP: 1.5, MaxLength: 8}},
+		"sequences of 1 tokens":    {&one{prompt: prompt}, policy.Params{Temperature: 1, TopP: 1, NoRepeat: 1, MaxLength: 8}},
 		"top_k is -1":              {&one{prompt: prompt}, policy.Params{Temperature: 1, TopP: 1, TopK: -1, MaxLength: 8}},
 		"rows of up to 257":        {&one{prompt: prompt}, policy.Params{Temperature: 1, TopP: 1, MaxLength: 257}},
 		"without a prompt":         {&one{}, policy.Params{Temperature: 1, TopP: 1, MaxLength: 8}},
@@ -277,6 +279,59 @@ func TestSampleRefuses(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	require.ErrorIs(t, s.Sample(ctx, []policy.Row{&one{prompt: prompt}}, sampling, nil), context.Canceled)
+}
+
+// TestSamplerMemory: rows that cannot fit are refused with the numbers, before anything is compiled; tight memory means
+// fewer rows at a time, and the statistics tell what was done.
+func TestSamplerMemory(t *testing.T) {
+	b, err := engine.Open(engine.PureGo)
+	require.NoError(t, err)
+	defer b.Close()
+	whole, err := engine.PlanSampler(tinyLlama, 64, 128, engine.SamplerOptions{})
+	require.NoError(t, err)
+	require.Equal(t, 64, whole.Slots)
+	require.EqualValues(t, 2*64*engine.CacheBytesPerRow(tinyLlama, 128), whole.Cache)
+	half, err := engine.PlanSampler(tinyLlama, 64, 128, engine.SamplerOptions{MaxBytes: whole.Total() - 1})
+	require.NoError(t, err)
+	require.Equal(t, 32, half.Slots)
+
+	s, err := engine.NewSampler(b, loud(tinyLlama), engine.SamplerOptions{MaxBytes: 100 << 10})
+	require.NoError(t, err)
+	defer s.Close()
+	err = s.Sample(context.Background(), []policy.Row{&one{prompt: []int32{1}}}, sampling, nil)
+	require.ErrorIs(t, err, engine.ErrMemory)
+	require.ErrorContains(t, err, "rows of 128 tokens")
+	require.Zero(t, b.Compilations().Count)
+
+	s, err = engine.NewSampler(b, loud(tinyLlama), engine.SamplerOptions{MaxBytes: half.Total()})
+	require.NoError(t, err)
+	defer s.Close()
+	mine, rows := talks(40, tinyLlama.VocabSize)
+	require.NoError(t, s.Sample(context.Background(), rows, sampling, nil))
+	require.True(t, engine.Compiled(b, "B32 "))
+	require.False(t, engine.Compiled(b, "B64 "))
+	tokens := 0
+	for _, row := range mine {
+		tokens += len(row.tokens)
+	}
+	stats := s.Stats()
+	require.Equal(t, tokens, stats.Sampled+stats.Forced)
+	require.Positive(t, stats.Steps)
+	require.LessOrEqual(t, b.Compilations().Count, 6)
+}
+
+// TestCacheSizes: few sizes, at most a third of one empty.
+func TestCacheSizes(t *testing.T) {
+	sizes := map[int]bool{}
+	for n := 1; n <= 4096; n++ {
+		size := engine.CacheSize(n)
+		require.GreaterOrEqual(t, size, n)
+		if n > 96 {
+			require.Less(t, size-n, size/3)
+		}
+		sizes[size] = true
+	}
+	require.Len(t, sizes, 14)
 }
 
 // TestDivergedWeights: a model whose logits are not numbers is an error, not a dialogue.
@@ -312,7 +367,7 @@ func TestLongPrompts(t *testing.T) {
 		mine, rows = append(mine, row), append(rows, row)
 	}
 	require.NoError(t, s.Sample(context.Background(), rows, sampling, nil))
-	require.True(t, engine.Compiled(b, "B4 C128 S0"))
+	require.True(t, engine.Compiled(b, "B4 C64 S128"))
 	for _, row := range mine {
 		checkTalk(t, b, model, row)
 	}

@@ -1,8 +1,11 @@
 package nn
 
 import (
+	"fmt"
 	"math"
+	"slices"
 
+	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
@@ -15,33 +18,71 @@ type Drawn struct {
 	Sampled *Node // float32, under the distribution that the token was drawn from; 0 when greedy
 }
 
-// Greedy takes the token with the largest logit, the smallest id among equals. logits: [B, V] float32.
-func Greedy(logits *Node) Drawn {
+// Greedy takes the token with the largest logit among the allowed ones (logits after Forbid, or logits), the smallest id
+// among equals. logits, allowed: [B, V] float32.
+func Greedy(logits, allowed *Node) Drawn {
 	v := logits.Shape().Dim(1)
-	best := Equal(logits, BroadcastToShape(ReduceAndKeep(logits, ReduceMax, -1), logits.Shape()))
+	best := Equal(allowed, BroadcastToShape(ReduceAndKeep(allowed, ReduceMax, -1), logits.Shape()))
 	ids := Iota(logits.Graph(), shapes.Make(dtypes.Int32, logits.Shape().Dimensions...), 1)
 	token := ReduceMin(Where(best, ids, BroadcastToShape(Scalar(logits.Graph(), dtypes.Int32, v-1), ids.Shape())), -1)
 	p := at(LogSoftmax(logits, -1), token)
 	return Drawn{token, p, ZerosLike(p)}
 }
 
-// Draw takes the first token, in ascending order of ids, at which the cumulative probability at the temperature exceeds
-// the row's uniform number. logits [B, V] float32; uniform [B] float32 in [0, 1); temperature a positive scalar.
-func Draw(logits, uniform, temperature *Node) Drawn {
-	return draw(logits, Div(logits, temperature), uniform)
+// Forbid puts tokens out of reach: logits [B, V] float32, banned [B, N] int32, in which negative entries mean none.
+func Forbid(logits, banned *Node) *Node {
+	g, batch, v, n := logits.Graph(), logits.Shape().Dim(0), logits.Shape().Dim(1), banned.Shape().Dim(1)
+	ids := Iota(g, shapes.Make(dtypes.Int32, batch, v, n), 1)
+	here := Equal(ids, BroadcastToDims(Reshape(banned, batch, 1, n), batch, v, n))
+	return without(logits, LessOrEqual(ReduceSum(ConvertDType(here, dtypes.Int32), -1), Scalar(g, dtypes.Int32, 0)))
 }
 
-// DrawTruncated is Draw restricted to the topK largest logits (an int32 scalar; V or more is no restriction) and, of
-// those, to the smallest set of largest ones whose probability at the temperature reaches topP (a float32 scalar; 1 is
-// no restriction). Tokens that tie with the last one kept are kept.
-func DrawTruncated(logits, uniform, temperature, topK, topP *Node) Drawn {
-	scaled := Div(logits, temperature)
-	keys := orderedBits(scaled)
-	one := OnesLike(scaled)
-	keep := atLeast(keys, one, BroadcastToDims(ConvertDType(topK, dtypes.Float32), logits.Shape().Dim(0), 1))
-	p := Softmax(without(scaled, keep), -1)
-	keep = And(keep, atLeast(keys, p, Mul(ReduceAndKeep(p, ReduceSum, -1), topP)))
-	return draw(logits, without(scaled, keep), uniform)
+// Sampling shapes a distribution to draw from. Nil fields are off.
+type Sampling struct {
+	Temperature *Node // positive scalar; nil is 1
+	TopK        *Node // int32 scalar: the largest logits only; V or more is no restriction
+	TopP        *Node // float32 scalar: of those, the fewest whose probability reaches it; 1 is no restriction
+	MinP        *Node // float32 scalar: of those, the ones at least this share of the likeliest's probability; 0 is no restriction
+}
+
+// Draw takes the first token, in ascending order of ids, at which the cumulative probability exceeds the row's uniform
+// number. logits, allowed (logits after Forbid, or logits) [B, V] float32; uniform [B] float32 in [0, 1). Restrictions apply at the temperature, in the order of
+// Sampling's fields, as transformers' generate applies them; tokens that tie with the last one kept are kept.
+func Draw(logits, allowed, uniform *Node, s Sampling) Drawn {
+	if s == (Sampling{}) && allowed == logits {
+		logProbs := LogSoftmax(logits, -1)
+		token := invert(Exp(logProbs), uniform)
+		p := at(logProbs, token)
+		return Drawn{token, p, p}
+	}
+	scaled := allowed
+	if s.Temperature != nil {
+		scaled = Div(scaled, s.Temperature)
+	}
+	if s.TopK != nil || s.TopP != nil {
+		scaled = without(scaled, likeliest(scaled, s))
+	}
+	if s.MinP != nil {
+		least := Add(ReduceAndKeep(scaled, ReduceMax, -1), BroadcastToDims(Log(s.MinP), scaled.Shape().Dim(0), 1))
+		scaled = without(scaled, GreaterOrEqual(scaled, BroadcastToShape(least, scaled.Shape())))
+	}
+	logProbs := LogSoftmax(scaled, -1)
+	token := invert(Exp(logProbs), uniform)
+	return Drawn{token, at(LogSoftmax(logits, -1), token), at(logProbs, token)}
+}
+
+// likeliest marks what top-k and top-p keep.
+func likeliest(scaled *Node, s Sampling) *Node {
+	keys, ones := orderedBits(scaled), OnesLike(scaled)
+	keep := Equal(keys, keys)
+	if s.TopK != nil {
+		keep = atLeast(keys, ones, BroadcastToDims(ConvertDType(s.TopK, dtypes.Float32), scaled.Shape().Dim(0), 1))
+	}
+	if s.TopP != nil {
+		p := Softmax(without(scaled, keep), -1)
+		keep = And(keep, atLeast(keys, p, Mul(sum(p, Ones(p.Graph(), shapes.Make(dtypes.Float32, p.Shape().Dim(1), 1))), s.TopP)))
+	}
+	return keep
 }
 
 // without puts what is not kept out of reach of any draw.
@@ -58,23 +99,49 @@ func orderedBits(x *Node) *Node {
 
 // atLeast marks the fewest of the largest keys in each row whose weights add up to the wanted sum [B, 1], or all keys.
 // keys: [B, V] int32; weights: [B, V] float32. It finds the smallest key to keep bit by bit, which takes 32 readings of
-// the row, where sorting a vocabulary takes far longer on every device. (GoMLX cannot reduce inside a While.)
+// the row, where sorting a vocabulary takes far longer on every device. A loop, because compilers take a minute over
+// the 32 rounds written out. Constants are part of its state: GoMLX cannot make them, nor reduce, inside a loop.
 func atLeast(keys, weights, wanted *Node) *Node {
 	g, shape := keys.Graph(), keys.Shape()
-	limit := BroadcastToDims(Scalar(g, dtypes.Int32, math.MinInt32), shape.Dim(0), 1)
-	for bit := 31; bit >= 0; bit-- {
-		higher := Add(limit, Scalar(g, dtypes.Int32, int32(uint32(1)<<bit))) // wraps to 0 in the first round
-		above := Where(GreaterOrEqual(keys, BroadcastToShape(higher, shape)), weights, ZerosLike(weights))
-		limit = Where(GreaterOrEqual(ReduceAndKeep(above, ReduceSum, -1), wanted), higher, limit)
+	lowest := Scalar(g, dtypes.Int32, math.MinInt32) // also the highest bit
+	initial := []*Node{
+		lowest, Scalar(g, dtypes.Int32, 1), Scalar(g, dtypes.Int32, 0), BroadcastToDims(lowest, shape.Dim(0), 1),
+		keys, weights, wanted, Ones(g, shapes.Make(dtypes.Float32, shape.Dim(1), 1)),
 	}
-	return GreaterOrEqual(keys, BroadcastToShape(limit, shape))
+	const bit, one, zero, limit, key, weight, want, ones = 0, 1, 2, 3, 4, 5, 6, 7
+	round := func(s []*Node) []*Node {
+		higher := Add(s[limit], BroadcastToShape(s[bit], s[limit].Shape())) // wraps to 0 in the first round
+		above := ConvertDType(GreaterOrEqual(s[key], BroadcastToShape(higher, shape)), dtypes.Float32)
+		reached := GreaterOrEqual(sum(Mul(above, s[weight]), s[ones]), s[want])
+		s[limit] = Where(reached, higher, s[limit])
+		s[bit] = BitwiseShiftRightLogical(s[bit], s[one])
+		return s
+	}
+	final := slices.Clone(initial)
+	if !compiles(g.Backend()) {
+		for range 32 {
+			final = round(final)
+		}
+	} else {
+		state := func(g *Graph) []*Node {
+			s := make([]*Node, len(initial))
+			for i, x := range initial {
+				s[i] = Parameter(g, fmt.Sprintf("state%d", i), x.Shape())
+			}
+			return s
+		}
+		more := NewClosure(g, func(g *Graph) []*Node { s := state(g); return []*Node{NotEqual(s[bit], s[zero])} })
+		final = While(more, NewClosure(g, func(g *Graph) []*Node { return round(state(g)) }), initial...)
+	}
+	return GreaterOrEqual(keys, BroadcastToShape(final[limit], shape))
 }
 
-// draw inverts the cumulative distribution of softmax(scaled).
-func draw(logits, scaled, uniform *Node) Drawn {
-	token := invert(Softmax(scaled, -1), uniform)
-	return Drawn{token, at(LogSoftmax(logits, -1), token), at(LogSoftmax(scaled, -1), token)}
-}
+// compiles tells XLA from GoMLX's own backend, which compiles nothing and runs the operations of a loop's body out of
+// order.
+func compiles(b compute.Backend) bool { return b.Name() == "xla" }
+
+// sum adds up each row as a product with ones [V, 1]: [B, V] → [B, 1].
+func sum(x, ones *Node) *Node { return DotGeneral(x, []int{1}, nil, ones, []int{0}, nil) }
 
 // drawBlock is the number of probabilities that are added up at once: a longer row is searched first by the sums of
 // its blocks, then within one block, so that a large vocabulary costs no more than reading it.

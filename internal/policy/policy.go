@@ -25,17 +25,22 @@ type Action struct {
 // Draw is one sampled token.
 type Draw struct {
 	Token   int32
-	LogProb float32 // log-probability under the model at temperature 1, without top-p or top-k
+	LogProb float32 // log-probability under the model at temperature 1, nothing left out
 	Sampled float32 // log-probability under the distribution it was drawn from; 0 when greedy
 }
 
-// Params shape the sampling distribution. The draw with uniform u takes the first token, in ascending order of token
+// Params shape the sampling distribution: temperature first, then top-k, of those top-p, of those min-p, as transformers'
+// generate does. The draw with uniform u takes the first token, in ascending order of token
 // ids, at which the cumulative probability exceeds u.
 type Params struct {
 	Temperature float64 // 0 is greedy (ties go to the smallest token id)
 	TopP        float64 // (0, 1]; 1 is off
 	TopK        int     // 0 is off
-	MaxLength   int     // the most tokens any row will hold; rows promise not to go beyond it
+	MinP        float64 // [0, 1]: least probability as a share of the likeliest token's; 0 is off
+	// NoRepeat forbids every token that would complete a sequence of so many tokens that the row holds already, prompt and
+	// feedback included (transformers' no_repeat_ngram_size); 0 is off, 2 the least. It keeps greedy rows out of loops.
+	NoRepeat  int
+	MaxLength int // the most tokens any row will hold; rows promise not to go beyond it
 }
 
 // Sampler draws tokens from one fixed set of weights. The tokens of rows depend only on weights, rows (their order

@@ -99,7 +99,8 @@ func (s *Sampler) draw(before int32, row policy.Row, p policy.Params) policy.Dra
 	return policy.Draw{Token: int32(token), LogProb: float32(logProbs[token]), Sampled: float32(scaled[token])}
 }
 
-// restrict sets to −∞ what is outside of the topK most probable tokens and of the smallest set that reaches topP.
+// restrict sets to −∞ what is outside of the topK most probable tokens, of the smallest set that reaches topP, and what
+// is less probable than minP times the most probable token.
 func restrict(scaled []float64, p policy.Params) {
 	order := make([]int, len(scaled))
 	for v := range order {
@@ -111,14 +112,21 @@ func restrict(scaled []float64, p policy.Params) {
 			scaled[v] = math.Inf(-1)
 		}
 	}
-	if p.TopP >= 1 {
-		return
-	}
-	sum, kept := 0.0, logSoftmax(scaled)
-	for i, v := range order {
-		if i > 0 && sum >= p.TopP {
-			scaled[v] = math.Inf(-1)
+	if p.TopP < 1 {
+		sum, kept := 0.0, logSoftmax(scaled)
+		for i, v := range order {
+			if i > 0 && sum >= p.TopP {
+				scaled[v] = math.Inf(-1)
+			}
+			sum += math.Exp(kept[v])
 		}
-		sum += math.Exp(kept[v])
+	}
+	if p.MinP > 0 {
+		least := scaled[order[0]] + math.Log(p.MinP)
+		for v, x := range scaled {
+			if x < least {
+				scaled[v] = math.Inf(-1)
+			}
+		}
 	}
 }

@@ -1,0 +1,98 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"multiattempt/internal/nn"
+)
+
+// ErrMemory: what is asked for does not fit; the error says how much it takes and how much there is.
+var ErrMemory = errors.New("not enough memory")
+
+// SamplerMemory is what sampling takes on the device at most, in bytes.
+type SamplerMemory struct {
+	Slots   int   // rows decoded together
+	Weights int64 // in float32
+	Cache   int64 // keys and values of all slots at full length, twice while it grows
+	Step    int64 // activations and logits of the largest step, estimated
+}
+
+// Total is the sum of all parts.
+func (m SamplerMemory) Total() int64 { return m.Weights + m.Cache + m.Step }
+
+func (m SamplerMemory) String() string {
+	return fmt.Sprintf("%d MiB (weights %d, key-value cache of %d rows %d, activations %d)",
+		m.Total()>>20, m.Weights>>20, m.Slots, m.Cache>>20, m.Step>>20)
+}
+
+// Limits of automatic sizing.
+const (
+	maxSlots      = 256
+	maxCacheBytes = 4 << 30
+)
+
+// PlanSampler says what it takes to sample n rows of at most maxLength tokens, and how many of them run together.
+// ErrMemory when a single row does not fit the options' limits.
+func PlanSampler(config nn.Config, n, maxLength int, o SamplerOptions) (SamplerMemory, error) {
+	m := modelShape{Config: config}
+	plan := SamplerMemory{Slots: batchSize(min(n, maxSlots))}
+	if o.Slots > 0 {
+		plan.Slots = batchSize(min(n, o.Slots))
+	}
+	for _, s := range config.Tensors() {
+		size := int64(4)
+		for _, d := range s.Shape {
+			size *= int64(d)
+		}
+		plan.Weights += size
+	}
+	for {
+		plan.Cache = 2 * m.cacheBytes(plan.Slots, cacheSize(maxLength))
+		plan.Step = m.stepBytes(plan.Slots, cacheSize(maxLength))
+		fits := o.MaxBytes == 0 || plan.Total() <= o.MaxBytes
+		switch {
+		case fits && (o.Slots > 0 || plan.Cache <= 2*maxCacheBytes || plan.Slots == 1):
+			return plan, nil
+		case !fits && (plan.Slots == 1 || o.Slots > 0):
+			return plan, fmt.Errorf("%w: sampling rows of %d tokens takes %v, there are %d MiB; shorten the rows (model.max_length), "+
+				"decode fewer together, or choose a smaller model", ErrMemory, maxLength, plan, o.MaxBytes>>20)
+		}
+		plan.Slots /= 2
+	}
+}
+
+// cacheBytes is the memory of keys and values.
+func (m modelShape) cacheBytes(batch, size int) int64 {
+	return 4 * 2 * int64(m.Layers) * int64(batch) * int64(m.KVHeads) * int64(size) * int64(m.HeadDim)
+}
+
+// stepBytes estimates what a step that feeds the longest chunk holds besides weights and cache: the new keys and values of
+// all layers, what one layer computes, and the logits with what is drawn from them.
+func (m modelShape) stepBytes(batch, size int) int64 {
+	tokens := int64(batch) * int64(chunks[0])
+	layer := tokens * int64(6*m.HiddenSize+3*m.IntermediateSize+2*m.Heads*(size+chunks[0]))
+	return 4*(layer+5*int64(batch)*int64(m.VocabSize)) + m.cacheBytes(batch, chunks[0])
+}
+
+// cacheSize rounds a number of positions up to one that graphs are compiled for: multiples of 32 up to 128, then powers
+// of two and one and a half times these, so that a run meets few and at most a third of a cache is empty.
+func cacheSize(n int) int {
+	if n <= 128 {
+		return (max(n, 1) + 31) / 32 * 32
+	}
+	size := batchSize(n)
+	if n <= size/4*3 {
+		return size / 4 * 3
+	}
+	return size
+}
+
+// batchSize rounds a number of rows up to one that graphs are compiled for: powers of two.
+func batchSize(n int) int {
+	size := 1
+	for size < n {
+		size *= 2
+	}
+	return size
+}
