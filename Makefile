@@ -1,7 +1,7 @@
 # make quickstart   train, evaluate and compare on this machine (SEED=1 KEEP=1 SMALL=1 FRESH=1)
 # make test         everything that must hold before a change is kept; CI calls exactly this
 #
-# The other targets: build check bench bench-grade golden quickstart-base smollm2 test-full clean
+# The other targets: build check bench bench-grade bench-engine golden quickstart-base smollm2 test-full clean
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -99,10 +99,13 @@ test-full: test build smollm2
 golden:
 	go test $$(git grep -l 'flag.Bool("update"' -- '*_test.go' | xargs -n 1 dirname | sort -u | sed 's|^|./|') -update
 
-.PHONY: bench bench-grade
-bench: bench-grade
+.PHONY: bench bench-grade bench-engine
+bench: bench-grade bench-engine
 bench-grade:
 	bench/grade/run.sh
+# FLAGS reach the program: FLAGS='-part sampling -n 5'. PYTHON names an interpreter with torch and transformers.
+bench-engine: xla smollm2
+	bench/engine/run.sh $(FLAGS)
 
 $(GOLANGCI):
 	GOEXPERIMENT= GOBIN=$(CURDIR)/$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2

@@ -85,7 +85,7 @@ func rolloutSettings(run spec.Run, in RolloutInput, model ModelInfo) rollout.Set
 	s := rollout.Settings{
 		Prompt: run.Prompt, Attempts: run.Attempts, Grading: run.Grading, GroupSize: run.Data.GroupSize,
 		Sampling: policy.Params{
-			Temperature: run.Sampling.Temperature, TopP: run.Sampling.TopP, TopK: run.Sampling.TopK, MaxLength: length,
+			Temperature: run.Sampling.Temperature, TopP: run.Sampling.TopP, TopK: run.Sampling.TopK, MinP: run.Sampling.MinP, MaxLength: length,
 		},
 		Seed: run.Seed, Step: in.Step, Policy: in.Policy.Digest.String(),
 	}
@@ -93,7 +93,7 @@ func rolloutSettings(run spec.Run, in RolloutInput, model ModelInfo) rollout.Set
 		s.GroupSize = 1
 		s.Prompt.SingleAttempt = false
 		s.Attempts.MaxNewTokens = run.Evaluation.MaxNewTokens
-		s.Sampling = policy.Params{Temperature: run.Evaluation.Temperature, TopP: 1, MaxLength: length}
+		s.Sampling = policy.Params{Temperature: run.Evaluation.Temperature, TopP: 1, NoRepeat: run.Evaluation.NoRepeat, MaxLength: length}
 	}
 	return s
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -15,18 +16,22 @@ import (
 	"multiattempt/internal/policy"
 	"multiattempt/internal/rollout"
 	"multiattempt/internal/spec"
+	"multiattempt/internal/telemetry"
 	"multiattempt/internal/update"
 )
 
 // device is the engine as activities see it: model folders in, samplers and learners out, and the engine's permanent
 // errors told apart from those that go away.
-type device struct{ backend *engine.Backend }
+type device struct {
+	backend *engine.Backend
+	log     *slog.Logger
+}
 
 var _ activities.Engine = device{}
 
 // permanent marks the errors that repeating does not help against.
 func permanent(err error) error {
-	for _, p := range []error{engine.ErrFolder, engine.ErrTensor, engine.ErrRow, engine.ErrSampling, nn.ErrConfig} {
+	for _, p := range []error{engine.ErrFolder, engine.ErrTensor, engine.ErrRow, engine.ErrSampling, engine.ErrMemory, nn.ErrConfig} {
 		if errors.Is(err, p) {
 			return fmt.Errorf("%w: %w", activities.ErrModel, err)
 		}
@@ -60,13 +65,32 @@ func (d device) NewSampler(_ context.Context, dir string) (activities.Sampler, e
 	if err = errors.Join(err, model.Close()); err != nil {
 		return nil, permanent(err)
 	}
-	return sampler{s}, nil
+	return sampler{s, d}, nil
 }
 
-type sampler struct{ *engine.Sampler }
+type sampler struct {
+	*engine.Sampler
+	device device
+}
 
 func (s sampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params, finished func(int)) error {
-	return permanent(s.Sampler.Sample(ctx, rows, p, finished))
+	before, compiled := s.Stats(), s.device.backend.Compilations()
+	err := permanent(s.Sampler.Sample(ctx, rows, p, finished))
+	s.report(ctx, len(rows), before, compiled)
+	return err
+}
+
+// report logs what a call took; one that had to compile is worth a line of its own.
+func (s sampler) report(ctx context.Context, rows int, before engine.SamplerStats, compiled engine.Compilations) {
+	after, now := s.Stats(), s.device.backend.Compilations()
+	level := slog.LevelDebug
+	if now.Count > compiled.Count {
+		level = slog.LevelInfo
+	}
+	s.device.log.Log(ctx, level, "sampled",
+		"rows", rows, "tokens_sampled", after.Sampled-before.Sampled, "tokens_forced", after.Forced-before.Forced,
+		"steps", after.Steps-before.Steps, telemetry.AttrSeconds, (after.Time - before.Time).Seconds(),
+		"compilations", now.Count-compiled.Count, "compilations_in_all", now.Count, "compilation_seconds_in_all", now.Time.Seconds())
 }
 
 // NewLearner loads policy, critic and reference.

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -20,7 +21,7 @@ func pureGo(t *testing.T) device {
 	backend, err := engine.Open(engine.PureGo)
 	require.NoError(t, err)
 	t.Cleanup(backend.Close)
-	return device{backend}
+	return device{backend, slog.New(slog.DiscardHandler)}
 }
 
 func TestCreateMakesAModelThatCanBeTuned(t *testing.T) {

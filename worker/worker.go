@@ -69,7 +69,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, temporal cl
 	}
 	defer backend.Close()
 	queues := queuesOf(cfg.Temporal.Queue, place.name)
-	set, err := compose(cfg, store, backend, place.dir, queues.own)
+	set, err := compose(cfg, log, store, backend, place.dir, queues.own)
 	if err != nil {
 		return err
 	}
@@ -84,12 +84,12 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, temporal cl
 }
 
 // compose makes the activities of one process.
-func compose(cfg config.Config, store blob.Store, backend *engine.Backend, dir, own string) (activities.Set, error) {
+func compose(cfg config.Config, log *slog.Logger, store blob.Store, backend *engine.Backend, dir, own string) (activities.Set, error) {
 	models, err := activities.NewModels(store, filepath.Join(dir, "models"))
 	if err != nil {
 		return activities.Set{}, err
 	}
-	e := device{backend}
+	e := device{backend, log}
 	learner, err := activities.NewLearner(store, e, models, own, filepath.Join(dir, "learner"))
 	if err != nil {
 		return activities.Set{}, err

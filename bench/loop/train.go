@@ -118,7 +118,7 @@ func (l *loop) rollout(ctx context.Context, shown []dataset.Presentation, step i
 	settings := rollout.Settings{
 		Prompt: l.spec.Prompt, Attempts: attempts, Grading: l.spec.Grading, GroupSize: l.spec.Data.GroupSize,
 		Seed: l.spec.Seed, Step: step,
-		Sampling: policy.Params{Temperature: temperature, TopP: l.spec.Sampling.TopP, TopK: l.spec.Sampling.TopK, MaxLength: model.Config.MaxPositions},
+		Sampling: policy.Params{Temperature: temperature, TopP: l.spec.Sampling.TopP, TopK: l.spec.Sampling.TopK, MinP: l.spec.Sampling.MinP, MaxLength: model.Config.MaxPositions},
 	}
 	shards := (len(shown) + shard - 1) / shard
 	parts, errs := make([][]rollout.Episode, shards), make([]error, shards)

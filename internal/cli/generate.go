@@ -296,6 +296,8 @@ func addSampling(f flagSet, p *policy.Params) {
 	f.Float64Var(&p.Temperature, "temperature", 0, "0 is greedy")
 	f.Float64Var(&p.TopP, "top-p", 1, "draw from the likeliest tokens of this share; 1 is off")
 	f.IntVar(&p.TopK, "top-k", 0, "draw from so many likeliest tokens; 0 is off")
+	f.Float64Var(&p.MinP, "min-p", 0, "leave out what is less likely than this share of the likeliest token; 0 is off")
+	f.IntVar(&p.NoRepeat, "no-repeat-ngram-size", 0, "never repeat a sequence of so many tokens, prompt included; 0 is off")
 }
 
 // flagSet is what addSampling needs of a command's flags.
@@ -313,6 +315,10 @@ func checkSampling(p policy.Params) error {
 		return usage("--top-p is %g, must be in (0, 1]", p.TopP)
 	case p.TopK < 0:
 		return usage("--top-k is %d, must be 0 (off) or positive", p.TopK)
+	case !(p.MinP >= 0 && p.MinP <= 1):
+		return usage("--min-p is %g, must be in [0, 1]", p.MinP)
+	case p.NoRepeat < 0 || p.NoRepeat == 1:
+		return usage("--no-repeat-ngram-size is %d, must be 0 (off) or at least 2", p.NoRepeat)
 	}
 	return nil
 }

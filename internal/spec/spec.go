@@ -122,6 +122,7 @@ type Sampling struct {
 	Temperature float64 `json:"temperature"` // > 0
 	TopP        float64 `json:"top_p"`       // (0, 1]; 1 is off
 	TopK        int     `json:"top_k"`       // 0 is off
+	MinP        float64 `json:"min_p"`       // [0, 1]: least probability as a share of the likeliest token's; 0 is off
 }
 
 // Grading says how an answer is judged.
@@ -157,7 +158,10 @@ type Evaluation struct {
 	Final        []int    `json:"final_attempts"` // k of the evaluation when the run ends; empty: none
 	MaxNewTokens int      `json:"max_new_tokens"` // of an episode, counted as attempts.budget says
 	Temperature  float64  `json:"temperature"`    // 0 is greedy
-	ShardSize    int      `json:"shard_size"`     // episodes rolled out together
+	// NoRepeat keeps greedy answers out of loops: no sequence of so many tokens comes twice in a dialogue, prompt and
+	// feedback included; 0 is off.
+	NoRepeat  int `json:"no_repeat_ngram_size"`
+	ShardSize int `json:"shard_size"` // episodes rolled out together
 }
 
 // Record says what is kept of each iteration for people to look at, beside what training needs.

@@ -147,6 +147,7 @@ func (s Sampling) check(c *checker) {
 	c.positive("sampling.temperature", s.Temperature)
 	c.want(0 < s.TopP && s.TopP <= 1, "sampling.top_p", s.TopP, "above 0, at most 1 (off)")
 	c.between("sampling.top_k", s.TopK, 0, math.MaxInt32)
+	c.want(0 <= s.MinP && s.MinP <= 1, "sampling.min_p", s.MinP, "from 0 (off) to 1")
 }
 
 func (o Optimizer) check(c *checker) {
@@ -172,6 +173,7 @@ func (e Evaluation) check(c *checker) {
 	}
 	c.between("evaluation.max_new_tokens", e.MaxNewTokens, 1, maxTokens)
 	c.atLeastZero("evaluation.temperature", e.Temperature)
+	c.want(e.NoRepeat == 0 || 2 <= e.NoRepeat && e.NoRepeat <= maxTokens, "evaluation.no_repeat_ngram_size", e.NoRepeat, "0 (off) or at least 2")
 	c.between("evaluation.shard_size", e.ShardSize, 1, maxEpisodes)
 }
 
