@@ -1,7 +1,7 @@
 # make quickstart   train, evaluate and compare on this machine (SEED=1 KEEP=1 SMALL=1 FRESH=1)
 # make test         everything that must hold before a change is kept; CI calls exactly this
 #
-# The other targets: build check bench bench-grade bench-engine golden quickstart-base smollm2 test-full clean
+# The other targets: build xla-cuda check bench bench-grade bench-engine golden quickstart-base smollm2 test-full clean
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -38,6 +38,11 @@ bin/multiattempt-lite:
 .PHONY: xla
 xla:
 	@tools/xla/install.sh
+
+# The same for an NVIDIA GPU with a driver for CUDA 13; backend.choice xla:cuda then uses it.
+.PHONY: xla-cuda
+xla-cuda:
+	@tools/xla/install-cuda.sh
 
 # ---- runs
 

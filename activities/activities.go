@@ -48,6 +48,8 @@ type LearnerOptions struct {
 	Reference string
 	Update    spec.Update
 	Optimizer spec.Optimizer
+	LoRA      spec.LoRAs
+	Compute   spec.Compute
 	Seed      uint64
 }
 
@@ -56,6 +58,7 @@ type ImitatorOptions struct {
 	Model      string
 	State      string // what update.Imitator.WriteState wrote; empty: no moments
 	Optimizer  spec.Optimizer
+	Compute    spec.Compute
 	Microbatch int
 }
 

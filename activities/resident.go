@@ -64,7 +64,9 @@ func (l *Learner) restore(ctx context.Context, at Position, pulse *pulse) (*resi
 	}
 	defer release()
 	r := &resident{run: at.Run, settings: at.Spec, spec: run, policy: at.Base.Digest}
-	o := LearnerOptions{Model: base, Reference: base, Update: run.Update, Optimizer: run.Optimizer, Seed: run.Seed}
+	o := LearnerOptions{
+		Model: base, Reference: base, Update: run.Update, Optimizer: run.Optimizer, LoRA: run.LoRA, Compute: run.Model.Compute, Seed: run.Seed,
+	}
 	if !at.Checkpoint.IsZero() {
 		dir, err := os.MkdirTemp(l.dir, "restore-")
 		if err != nil {

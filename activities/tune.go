@@ -98,7 +98,7 @@ func (l *Learner) holdTuning(ctx context.Context, in TuneInput) (*tuning, error)
 		return nil, err
 	}
 	defer release()
-	o := ImitatorOptions{Model: model, Optimizer: f.Optimizer, Microbatch: f.Microbatch}
+	o := ImitatorOptions{Model: model, Optimizer: f.Optimizer, Compute: f.Model.Compute, Microbatch: f.Microbatch}
 	if !in.Checkpoint.IsZero() {
 		dir, err := os.MkdirTemp(l.dir, "restore-")
 		if err != nil {

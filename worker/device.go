@@ -97,7 +97,7 @@ func (s sampler) report(ctx context.Context, rows int, before engine.SamplerStat
 func (d device) NewLearner(ctx context.Context, o activities.LearnerOptions) (update.Learner, error) {
 	l, err := engine.NewTrainer(ctx, engine.TrainerOptions{
 		Backend: d.backend, Model: o.Model, Reference: o.Reference, State: o.State,
-		Update: o.Update, Optimizer: o.Optimizer, Seed: o.Seed,
+		Update: o.Update, Optimizer: o.Optimizer, LoRA: o.LoRA, Compute: o.Compute, Seed: o.Seed,
 	})
 	if err != nil {
 		return nil, permanent(err)
@@ -120,7 +120,7 @@ func (l learner) Step(ctx context.Context, rows []experience.Row, rates update.R
 // NewImitator loads a model for supervised fine-tuning.
 func (d device) NewImitator(ctx context.Context, o activities.ImitatorOptions) (update.Imitator, error) {
 	m, err := engine.NewImitator(ctx, engine.ImitatorOptions{
-		Backend: d.backend, Model: o.Model, State: o.State, Optimizer: o.Optimizer, Microbatch: o.Microbatch,
+		Backend: d.backend, Model: o.Model, State: o.State, Optimizer: o.Optimizer, Compute: o.Compute, Microbatch: o.Microbatch,
 	})
 	if err != nil {
 		return nil, permanent(err)

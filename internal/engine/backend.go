@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"reflect"
 	"runtime"
 	"slices"
@@ -24,15 +23,9 @@ import (
 const (
 	Auto    = "auto"     // XLA on the CPU when its plugin is installed, else pure Go
 	XLA     = "xla"      // XLA on the CPU; an error when the plugin is missing
-	XLACUDA = "xla:cuda" // XLA on an NVIDIA GPU, with a plugin found by go-xla's search path
+	XLACUDA = "xla:cuda" // XLA on an NVIDIA GPU; an error when plugin, driver or GPU is missing
 	PureGo  = "go"       // always there, several times slower
 )
-
-// PluginVariable names the environment variable with the absolute path of an XLA CPU plugin (a PJRT shared library).
-const PluginVariable = "MULTIATTEMPT_XLA_PLUGIN"
-
-// GetXLA is the line that says how to get the fast backend.
-const GetXLA = "for a backend 5 to 8 times faster run tools/xla/install.sh (needs pip), or set " + PluginVariable + " to a PJRT CPU plugin"
 
 var (
 	// ErrBackend: the wanted backend cannot be had on this machine.
@@ -73,11 +66,7 @@ func Open(choice string) (*Backend, error) {
 	case XLA:
 		return openXLA()
 	case XLACUDA:
-		b, err := newXLA("cuda,tf32=false") // sampler and trainer must agree to float32's precision
-		if err != nil {
-			return nil, fmt.Errorf("%w: xla:cuda: %w (install go-xla's CUDA plugin and NVIDIA's driver)", ErrBackend, err)
-		}
-		return newBackend(b, XLACUDA), nil
+		return openCUDA()
 	case PureGo:
 		return openGo()
 	}
@@ -86,21 +75,6 @@ func Open(choice string) (*Backend, error) {
 
 func newBackend(b compute.Backend, name string) *Backend {
 	return &Backend{compute: b, name: name, shared: b.HasSharedBuffers(), programs: map[string]*program{}}
-}
-
-// openXLA opens the XLA CPU plugin found on this machine.
-func openXLA() (*Backend, error) {
-	path, err := findPlugin()
-	if err != nil {
-		return nil, err
-	}
-	b, err := newXLA(path + ",shared_buffers")
-	if err != nil {
-		return nil, fmt.Errorf("%w: XLA plugin %s: %w; run tools/xla/install.sh again, or choose the backend %q", ErrBackend, path, err, PureGo)
-	}
-	opened := newBackend(b, XLA)
-	opened.plugin = path
-	return opened, nil
 }
 
 // openGo opens GoMLX's own backend, without a limit to its workers: a limited pool can deadlock on machines with few
@@ -119,34 +93,8 @@ func openGo() (*Backend, error) {
 	return newBackend(b, PureGo), nil
 }
 
-// PluginPath is where tools/xla/install.sh puts the plugin for the current user.
-func PluginPath() (string, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("find the user's cache directory: %w", err)
-	}
-	return filepath.Join(cache, "multiattempt", "xla", "pjrt_c_api_cpu_plugin.so"), nil
-}
-
-// findPlugin returns the absolute path of the XLA CPU plugin: PluginVariable if set, else PluginPath. Only absolute
-// paths reach go-xla: a bare name makes it download one.
-func findPlugin() (string, error) {
-	path := os.Getenv(PluginVariable)
-	if path == "" {
-		var err error
-		if path, err = PluginPath(); err != nil {
-			return "", fmt.Errorf("%w: %w", ErrBackend, err)
-		}
-	}
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return "", fmt.Errorf("%w: plugin path: %w", ErrBackend, err)
-	}
-	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
-		return "", fmt.Errorf("%w: no XLA plugin at %s; %s", ErrBackend, path, GetXLA)
-	}
-	return path, nil
-}
+// Compute is GoMLX's side of the backend, for graphs that are built elsewhere.
+func (b *Backend) Compute() compute.Backend { return b.compute }
 
 // Name is the choice that gives this backend again: XLA, XLACUDA or PureGo.
 func (b *Backend) Name() string { return b.name }
@@ -162,8 +110,8 @@ func (b *Backend) Describe() string {
 		s = fmt.Sprintf("pure Go on %d processors", runtime.GOMAXPROCS(0))
 	case XLA:
 		s = fmt.Sprintf("XLA on %d processors, plugin %s", runtime.NumCPU(), b.plugin)
-	default:
-		s = "XLA, " + b.compute.Description()
+	case XLACUDA:
+		s = fmt.Sprintf("XLA on an NVIDIA GPU (%s), plugin %s", b.compute.Description(), b.plugin)
 	}
 	if b.note != "" {
 		s += " (" + b.note + ")"

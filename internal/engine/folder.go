@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"multiattempt/internal/nn"
 	"multiattempt/internal/seed"
@@ -255,29 +256,31 @@ func (m *Model) WriteFolderAs(dir, dtype string) error {
 func Random(config nn.Config, runSeed uint64) *Model {
 	specs := config.Tensors()
 	m := &Model{Config: config, Weights: make([][]float32, len(specs)), Files: map[string][]byte{}}
+	var all sync.WaitGroup
 	for i, s := range specs {
-		n := 1
-		for _, d := range s.Shape {
-			n *= d
+		all.Go(func() { m.Weights[i] = randomTensor(config, s, runSeed) }) // each from a generator of its own
+	}
+	all.Wait()
+	return m
+}
+
+func randomTensor(config nn.Config, s nn.TensorSpec, runSeed uint64) []float32 {
+	w := make([]float32, elements(s.Shape))
+	switch {
+	case strings.HasSuffix(s.Name, ".bias"):
+	case strings.Contains(s.Name, "norm"):
+		for j := range w {
+			w[j] = 1
 		}
-		w := make([]float32, n)
-		m.Weights[i] = w
-		switch {
-		case strings.HasSuffix(s.Name, ".bias"):
-		case strings.Contains(s.Name, "norm"):
-			for j := range w {
-				w[j] = 1
-			}
-		default:
-			deviation := 0.64 / math.Sqrt(float64(s.Shape[1]))
-			if strings.Contains(s.Name, "o_proj") || strings.Contains(s.Name, "down_proj") {
-				deviation /= math.Sqrt(2 * float64(config.Layers))
-			}
-			draw := seed.Rand("engine/random", runSeed, seed.Text(s.Name))
-			for j := range w {
-				w[j] = float32(deviation * draw.NormFloat64())
-			}
+	default:
+		deviation := 0.64 / math.Sqrt(float64(s.Shape[1]))
+		if strings.Contains(s.Name, "o_proj") || strings.Contains(s.Name, "down_proj") {
+			deviation /= math.Sqrt(2 * float64(config.Layers))
+		}
+		draw := seed.Rand("engine/random", runSeed, seed.Text(s.Name))
+		for j := range w {
+			w[j] = float32(deviation * draw.NormFloat64())
 		}
 	}
-	return m
+	return w
 }

@@ -18,7 +18,8 @@ type ImitatorOptions struct {
 	Model      string // model folder
 	State      string // folder made by WriteState; empty: no moments
 	Optimizer  spec.Optimizer
-	Microbatch int // dialogues of one forward and backward pass; never changes the result beyond rounding
+	Compute    spec.Compute // empty: float32
+	Microbatch int          // dialogues of one forward and backward pass; never changes the result beyond rounding
 }
 
 // imitator minimises cross-entropy (update.Imitator).
@@ -37,6 +38,7 @@ func NewImitator(_ context.Context, o ImitatorOptions) (update.Imitator, error) 
 	if err != nil {
 		return nil, err
 	}
+	model.Config.Compute = computeType(o.Compute)
 	config := model.Config
 	m := &imitator{backend: o.Backend, optimizer: o.Optimizer, microbatch: o.Microbatch, model: model}
 	m.policy, err = newNetwork(o.Backend, "policy", config.Tensors(), model.Weights)
@@ -51,7 +53,7 @@ func NewImitator(_ context.Context, o ImitatorOptions) (update.Imitator, error) 
 	}
 	m.objective = objective{
 		key: fmt.Sprintf("imitation %+v", config), specs: m.policy.specs, planes: 1, facts: 1,
-		loss: func(weights []*graph.Node, tokens *graph.Node, planes []*graph.Node) (*graph.Node, *graph.Node) {
+		loss: func(weights, _ []*graph.Node, tokens *graph.Node, planes []*graph.Node) (*graph.Node, *graph.Node) {
 			loss := config.ImitationLoss(nn.Bind(m.policy.specs, weights), tokens, planes[0])
 			return loss, graph.Reshape(loss, 1)
 		},
@@ -76,7 +78,7 @@ func (m *imitator) Step(ctx context.Context, batch []update.Example, lr float64)
 		return update.ImitationStats{}, err
 	}
 	batches := plan(lengths(batch, func(e update.Example) []int32 { return e.Tokens }), m.microbatch)
-	gradients, facts, err := m.objective.accumulate(ctx, m.backend, m.policy.weights, batches, func(b microbatch) input {
+	gradients, facts, err := m.objective.accumulate(ctx, m.backend, m.policy.weights, nil, batches, func(b microbatch) input {
 		return imitationInput(b, batch, scale)
 	})
 	if err != nil {

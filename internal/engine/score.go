@@ -11,7 +11,6 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 
 	"multiattempt/internal/experience"
-	"multiattempt/internal/nn"
 	"multiattempt/internal/rollout"
 )
 
@@ -60,22 +59,22 @@ func (t *trainer) Score(ctx context.Context, episodes []rollout.Episode, progres
 // Entry t belongs to token t+1.
 func (t *trainer) scoreBatch(weights []compute.Buffer, m microbatch, tokens []int32) ([]float32, error) {
 	c := t.model.Config
-	key, outputs := fmt.Sprintf("score B%d T%d critic %t %+v", m.batch, m.length, t.critic != nil, c), 2
+	key, outputs := fmt.Sprintf("score B%d T%d critic %t %+v %+v %+v", m.batch, m.length, t.critic != nil, c, t.lora.Policy, t.lora.Critic), 2
 	if t.critic != nil {
 		outputs = 3
 	}
 	p, err := t.backend.program(key, func(g *graph.Graph) []*graph.Node {
-		policy, reference := parameters(g, "policy", c.Tensors()), parameters(g, "reference", c.Tensors())
+		policy, frozen := parameters(g, "policy", t.policy.specs), parameters(g, "reference", c.Tensors())
 		var critic []*graph.Node
 		if t.critic != nil {
-			critic = parameters(g, "critic", c.CriticTensors())
+			critic = parameters(g, "critic", t.critic.specs)
 		}
-		tokens := graph.Parameter(g, "tokens", shapes.Make(dtypes.Int32, m.batch, m.length+1))
-		now, _ := c.NextTokens(c.Bind(policy), tokens)
-		before, _ := c.NextTokens(c.Bind(reference), tokens)
+		tokens, base := graph.Parameter(g, "tokens", shapes.Make(dtypes.Int32, m.batch, m.length+1)), c.Bind(frozen)
+		now, _ := c.NextTokens(t.policy.bind(policy, base), tokens)
+		before, _ := c.NextTokens(base, tokens)
 		list := []*graph.Node{now, before}
 		if t.critic != nil {
-			list = append(list, c.Values(nn.Bind(c.CriticTensors(), critic), graph.SliceAxis(tokens, 1, graph.AxisRange(0, m.length))))
+			list = append(list, c.Values(t.critic.bind(critic, base), graph.SliceAxis(tokens, 1, graph.AxisRange(0, m.length))))
 		}
 		return []*graph.Node{graph.Stack(list, 0)}
 	})

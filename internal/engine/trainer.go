@@ -32,11 +32,14 @@ type TrainerOptions struct {
 	State     string // folder made by WriteState; empty: a new critic and no moments
 	Update    spec.Update
 	Optimizer spec.Optimizer
-	Seed      uint64 // of the run; draws a new critic's head
+	LoRA      spec.LoRAs   // the base of adapters is Reference
+	Compute   spec.Compute // empty: float32
+	Seed      uint64       // of the run; draws a new critic's head and new adapters
 }
 
-// trainer is PPO with frozen reference and, unless the value loss has no weight, a critic (update.Learner). After an error of a step or of the device other than
-// a refused row, a cancellation or update.ErrNotFinite, it should be closed and made anew from its last state.
+// trainer is PPO with frozen reference and, unless the value loss has no weight, a critic (update.Learner). After an error
+// of a step or of the device other than a refused row, a cancellation or update.ErrNotFinite, it should be closed and made
+// anew from its last state.
 type trainer struct {
 	backend   *Backend
 	update    spec.Update
@@ -44,7 +47,8 @@ type trainer struct {
 	model     *Model // configuration and companion files; its weights are released
 	policy    *network
 	critic    *network // nil without a critic
-	reference []compute.Buffer
+	lora      spec.LoRAs
+	reference []compute.Buffer // the frozen reference, which is also the base of adapters
 	objective objective
 }
 
@@ -55,7 +59,8 @@ func NewTrainer(ctx context.Context, o TrainerOptions) (update.Learner, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &trainer{backend: o.Backend, update: o.Update, optimizer: o.Optimizer, model: model}
+	model.Config.Compute = computeType(o.Compute)
+	t := &trainer{backend: o.Backend, update: o.Update, optimizer: o.Optimizer, lora: o.LoRA, model: model}
 	err = errors.Join(t.load(ctx, o), model.Close()) // the weights live on the device from here on
 	if err != nil {
 		t.free()
@@ -67,15 +72,13 @@ func NewTrainer(ctx context.Context, o TrainerOptions) (update.Learner, error) {
 
 func (t *trainer) load(ctx context.Context, o TrainerOptions) (err error) {
 	config := t.model.Config
-	if t.policy, err = newNetwork(t.backend, "policy", config.Tensors(), t.model.Weights); err != nil {
-		return err
-	}
 	reference := t.model
 	if o.Reference != "" && o.Reference != o.Model {
 		if reference, err = LoadFolder(o.Reference); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, reference.Close()) }()
+		reference.Config.Compute = config.Compute
 		if reference.Config != config {
 			return fmt.Errorf("%w: the reference is another network than the policy", ErrFolder)
 		}
@@ -86,11 +89,16 @@ func (t *trainer) load(ctx context.Context, o TrainerOptions) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if t.policy, err = t.newPolicy(o); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if t.update.Critic() {
-		if t.critic, err = newNetwork(t.backend, "critic", config.CriticTensors(), t.newCritic(o.Seed)); err != nil {
+		if t.critic, err = t.newCritic(o); err != nil {
 			return err
 		}
-		t.critic.inState = true
 	}
 	if o.State == "" {
 		return nil
@@ -106,23 +114,64 @@ func (t *trainer) networks() []*network {
 	return []*network{t.policy, t.critic}
 }
 
-// newCritic returns the policy's weights with a new scalar head instead of the vocabulary's, in the critic's order.
-func (t *trainer) newCritic(runSeed uint64) [][]float32 {
-	byName := map[string][]float32{}
-	for i, s := range t.model.Config.Tensors() {
-		byName[s.Name] = t.model.Weights[i]
+// newPolicy returns the model folder's weights to train, or new adapters of the reference.
+func (t *trainer) newPolicy(o TrainerOptions) (*network, error) {
+	const role = "policy"
+	config, l := t.model.Config, o.LoRA.Policy
+	if !l.Enabled() {
+		return newNetwork(t.backend, role, config.Tensors(), t.model.Weights)
 	}
-	width := t.model.Config.HiddenSize
+	if o.State == "" && o.Reference != "" && o.Reference != o.Model {
+		return nil, fmt.Errorf("%w: new adapters start at the reference, but the policy %s is another model than the reference %s", ErrFolder, o.Model, o.Reference)
+	}
+	n, err := newNetwork(t.backend, role, config.AdapterTensors(l), drawAdapters(config, l, o.Seed, role))
+	if err != nil {
+		return nil, err
+	}
+	n.lora, n.inState = l, true
+	return n, nil
+}
+
+// newCritic returns a copy of the policy, or new adapters of the reference, with a new scalar head.
+func (t *trainer) newCritic(o TrainerOptions) (*network, error) {
+	const role = "critic"
+	config, l := t.model.Config, o.LoRA.Critic
+	head := drawHead(config.HiddenSize, o.Seed)
+	specs, weights := config.CriticTensors(), [][]float32(nil)
+	if l.Enabled() {
+		specs = append(config.AdapterTensors(l), nn.TensorSpec{Name: nn.ValueHead, Shape: []int{1, config.HiddenSize}})
+		weights = append(drawAdapters(config, l, o.Seed, role), head)
+	} else {
+		weights = criticWeights(t.model, head)
+	}
+	n, err := newNetwork(t.backend, role, specs, weights)
+	if err != nil {
+		return nil, err
+	}
+	n.lora, n.inState = l, true
+	return n, nil
+}
+
+// criticWeights returns the model's weights with a scalar head instead of the vocabulary's, in the critic's order.
+func criticWeights(model *Model, head []float32) [][]float32 {
+	byName := map[string][]float32{nn.ValueHead: head}
+	for i, s := range model.Config.Tensors() {
+		byName[s.Name] = model.Weights[i]
+	}
+	var weights [][]float32
+	for _, s := range model.Config.CriticTensors() {
+		weights = append(weights, byName[s.Name])
+	}
+	return weights
+}
+
+// drawHead draws a critic's scalar head [width] from N(0, 1/(width+1)).
+func drawHead(width int, runSeed uint64) []float32 {
 	head, draw := make([]float32, width), seed.Rand("engine/value-head", runSeed)
 	for i := range head {
 		head[i] = float32(draw.NormFloat64() / math.Sqrt(float64(width+1)))
 	}
-	byName[nn.ValueHead] = head
-	var weights [][]float32
-	for _, s := range t.model.Config.CriticTensors() {
-		weights = append(weights, byName[s.Name])
-	}
-	return weights
+	return head
 }
 
 // Float inputs of the PPO objective, [B, T] each.
@@ -142,12 +191,12 @@ const (
 	ppoPlanes
 )
 
-// ppo is the sum of policy and value loss. The two share no weights, so one backward pass serves both, and XLA runs
-// their parts side by side. The last fact is the value loss, 0 without a critic.
+// ppo is the sum of policy and value loss. The two share no trained weights, so one backward pass serves both, and XLA
+// runs their parts side by side. The last fact is the value loss, 0 without a critic.
 func (t *trainer) ppo() objective {
 	config, u, policies := t.model.Config, t.update, len(t.policy.specs)
 	o := objective{
-		key:    fmt.Sprintf("ppo %+v %+v", config, u),
+		key:    fmt.Sprintf("ppo %+v %+v %+v", config, u, t.lora),
 		specs:  t.policy.specs,
 		planes: policyPlanes,
 		facts:  nn.PolicyFacts + 1,
@@ -155,14 +204,18 @@ func (t *trainer) ppo() objective {
 	if t.critic != nil {
 		o.specs, o.planes = slices.Concat(t.policy.specs, t.critic.specs), ppoPlanes
 	}
-	o.loss = func(weights []*graph.Node, tokens *graph.Node, p []*graph.Node) (*graph.Node, *graph.Node) {
-		loss, facts := config.PolicyLoss(config.Bind(weights[:policies]), u, nn.PolicyBatch{
+	if t.lora.Policy.Enabled() || t.critic != nil && t.lora.Critic.Enabled() {
+		o.frozen = config.Tensors()
+	}
+	o.loss = func(weights, frozen []*graph.Node, tokens *graph.Node, p []*graph.Node) (*graph.Node, *graph.Node) {
+		base := bindBase(config, frozen)
+		loss, facts := config.PolicyLoss(t.policy.bind(weights[:policies], base), u, nn.PolicyBatch{
 			Tokens: tokens, Mask: p[planeMask], Scale: p[planePolicyScale], KLScale: p[planeKLScale],
 			Old: p[planeOld], Ref: p[planeRef], Advantages: p[planeAdvantages],
 		})
 		value := graph.ScalarZero(tokens.Graph(), facts.DType())
 		if t.critic != nil {
-			value = config.ValueLoss(nn.Bind(t.critic.specs, weights[policies:]), u, nn.ValueBatch{
+			value = config.ValueLoss(t.critic.bind(weights[policies:], base), u, nn.ValueBatch{
 				Tokens: tokens, Scale: p[planeValueScale], Returns: p[planeReturns], Old: p[planeOldValues],
 			})
 			loss = graph.Add(loss, graph.MulScalar(value, u.ValueWeight))
@@ -170,6 +223,14 @@ func (t *trainer) ppo() objective {
 		return loss, graph.Concatenate([]*graph.Node{facts, graph.Reshape(value, 1)}, 0)
 	}
 	return o
+}
+
+// bindBase names the nodes of the base of adapters, when a graph has them.
+func bindBase(config nn.Config, frozen []*graph.Node) nn.Weights {
+	if len(frozen) == 0 {
+		return nil
+	}
+	return config.Bind(frozen)
 }
 
 // Step makes one optimiser step of policy and critic. Importance weights multiply all of a token's policy loss
@@ -191,7 +252,7 @@ func (t *trainer) Step(ctx context.Context, rows []experience.Row, rates update.
 	for _, n := range t.networks() {
 		weights = append(weights, n.weights...)
 	}
-	gradients, facts, err := t.objective.accumulate(ctx, t.backend, weights, batches,
+	gradients, facts, err := t.objective.accumulate(ctx, t.backend, weights, t.reference, batches,
 		func(m microbatch) input { return ppoInput(m, rows, scale, t.objective.planes) })
 	if err != nil {
 		return update.StepStats{}, fmt.Errorf("step: %w", err)

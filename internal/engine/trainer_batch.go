@@ -73,24 +73,25 @@ func (m microbatch) planes(n int, fill func(i int, set func(p, token int, x floa
 type objective struct {
 	key    string          // determines the loss
 	specs  []nn.TensorSpec // of the weights, which may be those of several networks
+	frozen []nn.TensorSpec // of the weights that get no gradient; empty where there are none
 	planes int             // float inputs, each [B, T]
 	facts  int             // numbers that loss reports of a micro-batch
-	// loss builds the scalar loss and [facts] from weights, tokens [B, T+1] and planes [B, T].
-	loss func(weights []*graph.Node, tokens *graph.Node, planes []*graph.Node) (loss, facts *graph.Node)
+	// loss builds the scalar loss and [facts] from weights, frozen weights, tokens [B, T+1] and planes [B, T].
+	loss func(weights, frozen []*graph.Node, tokens *graph.Node, planes []*graph.Node) (loss, facts *graph.Node)
 }
 
-// program compiles one accumulation step: (weights, sums, tokens, planes) → (sums + gradients, facts).
+// program compiles one accumulation step: (weights, frozen, sums, tokens, planes) → (sums + gradients, facts).
 func (o objective) program(b *Backend, m microbatch) (*program, error) {
 	key := fmt.Sprintf("gradient B%d T%d %s", m.batch, m.length, o.key)
 	return b.program(key, func(g *graph.Graph) []*graph.Node {
-		weights, sums := parameters(g, "w", o.specs), parameters(g, "s", o.specs)
+		weights, frozen, sums := parameters(g, "w", o.specs), parameters(g, "f", o.frozen), parameters(g, "s", o.specs)
 		tokens := graph.Parameter(g, "tokens", shapes.Make(dtypes.Int32, m.batch, m.length+1))
 		stacked := graph.Parameter(g, "planes", shapes.Make(dtypes.Float32, o.planes, m.batch, m.length))
 		planes := make([]*graph.Node, o.planes)
 		for i := range planes {
 			planes[i] = graph.Squeeze(graph.Slice(stacked, graph.AxisElem(i)), 0)
 		}
-		loss, facts := o.loss(weights, tokens, planes)
+		loss, facts := o.loss(weights, frozen, tokens, planes)
 		out := graph.Gradient(loss, weights...)
 		for i := range out {
 			out[i] = graph.Add(sums[i], out[i])
@@ -106,9 +107,9 @@ type input struct {
 }
 
 // accumulate adds up the gradients of all micro-batches. It returns them on the device, for the caller to free, and each
-// micro-batch's facts.
+// micro-batch's facts. frozen is passed over where the loss has no frozen weights.
 func (o objective) accumulate(
-	ctx context.Context, b *Backend, weights []compute.Buffer, batches []microbatch, load func(m microbatch) input,
+	ctx context.Context, b *Backend, weights, frozen []compute.Buffer, batches []microbatch, load func(m microbatch) input,
 ) (gradients []compute.Buffer, facts [][]float32, err error) {
 	sums, err := zeros(b, o.specs)
 	if err != nil {
@@ -119,6 +120,7 @@ func (o objective) accumulate(
 			free(sums...)
 		}
 	}()
+	weights = slices.Concat(weights, frozen[:len(o.frozen)])
 	for _, m := range batches {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err

@@ -14,11 +14,12 @@ import (
 	"multiattempt/internal/spec"
 )
 
-// network is one set of weights with its Adam state. Everything stays on the device between steps.
+// network is one set of trained weights with its Adam state. Everything stays on the device between steps.
 type network struct {
 	backend *Backend
 	role    string // prefix of its tensors in state files
-	inState bool   // its weights are kept in the state file: it has no model folder
+	inState bool   // its weights are kept in the state file: they have no model folder
+	lora    spec.LoRA
 	specs   []nn.TensorSpec
 	weights []compute.Buffer // in the order of specs, as are the moments
 	first   []compute.Buffer // Adam's moments
@@ -42,6 +43,14 @@ func newNetwork(b *Backend, role string, specs []nn.TensorSpec, weights [][]floa
 	}
 	n.second, err = zeros(b, specs)
 	return n, err
+}
+
+// bind names the network's trained nodes; with adapters, beside the nodes of the frozen base.
+func (n *network) bind(trained []*graph.Node, base nn.Weights) nn.Weights {
+	if !n.lora.Enabled() {
+		return nn.Bind(n.specs, trained)
+	}
+	return nn.BindAdapters(base, n.lora, n.specs, trained)
 }
 
 // apply makes one Adam step with gradients whose global norm is norm. On an error the network is as it was.

@@ -14,9 +14,16 @@ import (
 // of the weight and ROLE is policy or critic.
 const stateFile = "trainer.safetensors"
 
-// WritePolicy writes the policy as a Hugging Face folder.
+// WritePolicy writes the policy as a Hugging Face folder. Adapters are merged into its weights, and stand beside them, in
+// PEFT's format, in the folder AdapterDir.
 func (t *trainer) WritePolicy(ctx context.Context, dir string) error {
-	return writePolicy(ctx, t.model, t.policy, dir)
+	if !t.policy.lora.Enabled() {
+		return writePolicy(ctx, t.model, t.policy, dir)
+	}
+	if err := t.writeMerged(ctx, dir); err != nil {
+		return fmt.Errorf("write policy: %w", err)
+	}
+	return nil
 }
 
 func writePolicy(ctx context.Context, model *Model, policy *network, dir string) error {

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"io/fs"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -98,13 +99,14 @@ func saved(t *testing.T, learner interface {
 	require.NoError(t, learner.WritePolicy(t.Context(), policy))
 	require.NoError(t, learner.WriteState(t.Context(), state))
 	for _, dir := range []string{policy, state} {
-		entries, err := os.ReadDir(dir)
-		require.NoError(t, err)
-		for _, e := range entries {
-			b, err := os.ReadFile(filepath.Join(dir, e.Name()))
-			require.NoError(t, err)
-			files[e.Name()] = b
-		}
+		root := os.DirFS(dir)
+		require.NoError(t, fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			files[name], err = fs.ReadFile(root, name)
+			return err
+		}))
 	}
 	return policy, state, files
 }
@@ -143,9 +145,13 @@ func open(t *testing.T, choice string) *engine.Backend {
 	return b
 }
 
-// onEach runs a test in pure Go and on XLA.
+// onEach runs a test in pure Go and on XLA: on the GPU where somebody names a plugin for it, else on the CPU.
 func onEach(t *testing.T, test func(t *testing.T, b *engine.Backend)) {
-	for _, choice := range []string{engine.PureGo, engine.XLA} {
+	choices := []string{engine.PureGo, engine.XLA}
+	if os.Getenv(engine.CUDAPluginVariable) != "" {
+		choices = []string{engine.XLACUDA}
+	}
+	for _, choice := range choices {
 		if b := open(t, choice); b != nil {
 			t.Run(choice, func(t *testing.T) { test(t, b) })
 		}

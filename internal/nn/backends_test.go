@@ -2,6 +2,7 @@ package nn_test
 
 import (
 	"os"
+	"sync"
 	"testing"
 
 	"github.com/gomlx/compute"
@@ -16,7 +17,8 @@ import (
 // newXLA opens an XLA plugin by its path; nil where this build has no XLA.
 var newXLA func(config string) (compute.Backend, error)
 
-// eachBackend runs a test in pure Go, and on XLA where its plugin is installed. Continuous integration must have it.
+// eachBackend runs a test in pure Go, and on XLA where its plugin is installed. Continuous integration must have it. Where
+// somebody names a plugin for NVIDIA GPUs, that takes the place of XLA on the CPU.
 func eachBackend(t *testing.T, test func(t *testing.T, b compute.Backend)) {
 	t.Run("go", func(t *testing.T) {
 		b, err := gobackend.New("parallelism=-1")
@@ -24,6 +26,10 @@ func eachBackend(t *testing.T, test func(t *testing.T, b compute.Backend)) {
 		defer b.Finalize()
 		test(t, b)
 	})
+	if os.Getenv(engine.CUDAPluginVariable) != "" {
+		t.Run("cuda", func(t *testing.T) { test(t, openCUDA(t)) })
+		return
+	}
 	if newXLA == nil {
 		return
 	}
@@ -43,6 +49,16 @@ func eachBackend(t *testing.T, test func(t *testing.T, b compute.Backend)) {
 		defer b.Finalize()
 		test(t, b)
 	})
+}
+
+// cuda is opened once: a plugin and its libraries take seconds to load.
+var cuda = sync.OnceValues(func() (*engine.Backend, error) { return engine.Open(engine.XLACUDA) })
+
+func openCUDA(t *testing.T) compute.Backend {
+	t.Helper()
+	b, err := cuda()
+	require.NoError(t, err)
+	return b.Compute()
 }
 
 // call builds a graph of the given inputs, runs it once and returns its outputs.

@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 )
 
-// Weights are a network's weights as nodes of one graph, by Hugging Face name.
+// Weights are a network's weights as nodes of one graph, by Hugging Face name; low-rank adapters stand beside them.
 type Weights map[string]*Node
 
 // Bind names nodes, which are in the order of specs (Config.Tensors or Config.CriticTensors), and checks their shapes.
@@ -36,13 +37,23 @@ const (
 	EmbedColumns = "model.embed_tokens.weight, transposed"
 )
 
-// Embed looks tokens up, [B, T] int32 → [B, T, D].
+// project applies one of a layer's linear maps, with its bias and its adapters where there are any.
+func (w Weights) project(layer int, name string, x *Node) *Node {
+	y := Linear(x, w.layer(layer, name+".weight"), w.layer(layer, name+".bias"))
+	if a := w.layer(layer, name+adapterA); a != nil {
+		y = Add(y, Linear(Linear(x, a, nil), w.layer(layer, name+adapterB), nil))
+	}
+	return y
+}
+
+// Embed looks tokens up, [B, T] int32 → [B, T, D] in the type that the network computes in: whatever is made of them keeps
+// it.
 func (c Config) Embed(w Weights, tokens *Node) *Node {
 	if columns := w[EmbedColumns]; columns != nil {
 		taken := GatherSlices(columns, []int{1}, InsertAxes(tokens, -1), []int{1}, false) // [B, T, D, 1]
-		return Squeeze(taken, -1)
+		return as(Squeeze(taken, -1), c.computeType())
 	}
-	return embed(w[embedName], tokens, c.VocabSize <= denseVocabulary)
+	return as(embed(w[embedName], tokens, c.VocabSize <= denseVocabulary), c.computeType())
 }
 
 // embed takes rows of table [V, D], by a matrix product with one-hot rows when dense, else by a gather.
@@ -58,13 +69,14 @@ func embed(table, tokens *Node, dense bool) *Node {
 // is then a product too, where a gather's is a serial scatter.
 const denseVocabulary = 256
 
-// Logits maps hidden states [..., D], as Block leaves them, to unnormalised log-probabilities [..., V].
+// Logits maps hidden states [..., D], as Block leaves them, to unnormalised log-probabilities [..., V] in float32.
 func (c Config) Logits(w Weights, hidden *Node) *Node {
 	head := w[headName]
 	if c.TieEmbeddings {
 		head = w[embedName]
 	}
-	return Linear(c.FinalNorm(w, hidden), head, nil)
+	hidden = c.FinalNorm(w, hidden)
+	return dot(hidden, []int{hidden.Rank() - 1}, nil, as(head, hidden.DType()), []int{1}, nil, dtypes.Float32)
 }
 
 // FinalNorm normalises hidden states [..., D] after the last layer: what a head reads.
@@ -79,29 +91,28 @@ type Attention func(q, k, v *Node) *Node
 // Block is one decoder layer, [B, T, D] → [B, T, D].
 func (c Config) Block(w Weights, layer int, x *Node, r Rotation, attend Attention) *Node {
 	h := RMSNorm(x, w.layer(layer, "input_layernorm.weight"), c.RMSNormEps)
-	project := func(name string, heads int) *Node {
-		y := Linear(h, w.layer(layer, "self_attn."+name+".weight"), w.layer(layer, "self_attn."+name+".bias"))
-		return splitHeads(y, heads)
-	}
+	project := func(name string, heads int) *Node { return splitHeads(w.project(layer, "self_attn."+name, h), heads) }
 	q, k, v := r.Apply(project("q_proj", c.Heads)), r.Apply(project("k_proj", c.KVHeads)), project("v_proj", c.KVHeads)
 	o := joinHeads(attend(q, k, v))
-	x = Add(x, Linear(o, w.layer(layer, "self_attn.o_proj.weight"), w.layer(layer, "self_attn.o_proj.bias")))
+	x = Add(x, w.project(layer, "self_attn.o_proj", o))
 	h = RMSNorm(x, w.layer(layer, "post_attention_layernorm.weight"), c.RMSNormEps)
-	gate, up := Linear(h, w.layer(layer, "mlp.gate_proj.weight"), nil), Linear(h, w.layer(layer, "mlp.up_proj.weight"), nil)
-	return Add(x, Linear(Mul(Mul(gate, Sigmoid(gate)), up), w.layer(layer, "mlp.down_proj.weight"), nil))
+	gate, up := w.project(layer, "mlp.gate_proj", h), w.project(layer, "mlp.up_proj", h)
+	return Add(x, w.project(layer, "mlp.down_proj", Mul(Mul(gate, Sigmoid(gate)), up)))
 }
 
-// RMSNorm is x / sqrt(mean(x²) + eps) · weight over the last axis (Zhang and Sennrich, arXiv 1910.07467).
+// RMSNorm is x / sqrt(mean(x²) + eps) · weight over the last axis (Zhang and Sennrich, arXiv 1910.07467), computed in
+// float32.
 func RMSNorm(x, weight *Node, eps float64) *Node {
-	meanSquare := ReduceAndKeep(Square(x), ReduceMean, -1)
-	return Mul(Div(x, Sqrt(AddScalar(meanSquare, eps))), ExpandLeftToRank(weight, x.Rank()))
+	full := as(x, dtypes.Float32)
+	meanSquare := ReduceAndKeep(Square(full), ReduceMean, -1)
+	return as(Mul(Div(full, Sqrt(AddScalar(meanSquare, eps))), ExpandLeftToRank(weight, x.Rank())), x.DType())
 }
 
-// Linear is x·weightᵀ + bias: x [..., in], weight [out, in], bias [out] or nil.
+// Linear is x·weightᵀ + bias: x [..., in], weight [out, in], bias [out] or nil. The result has x's type.
 func Linear(x, weight, bias *Node) *Node {
-	y := DotGeneral(x, []int{x.Rank() - 1}, nil, weight, []int{1}, nil)
+	y := dot(x, []int{x.Rank() - 1}, nil, as(weight, x.DType()), []int{1}, nil, x.DType())
 	if bias != nil {
-		y = Add(y, ExpandLeftToRank(bias, y.Rank()))
+		y = Add(y, as(ExpandLeftToRank(bias, y.Rank()), y.DType()))
 	}
 	return y
 }
@@ -125,11 +136,11 @@ func Attend(q, k, v, visible *Node) *Node {
 	kvHeads, length, keys := k.Shape().Dim(1), d[2], k.Shape().Dim(2)
 	group := d[1] / kvHeads
 	q = Reshape(MulScalar(q, 1/math.Sqrt(float64(d[3]))), d[0], kvHeads, group*length, d[3])
-	scores := DotGeneral(q, []int{3}, []int{0, 1}, k, []int{3}, []int{0, 1}) // [B, KVHeads, group·T, S]
+	scores := dot(q, []int{3}, []int{0, 1}, k, []int{3}, []int{0, 1}, dtypes.Float32) // [B, KVHeads, group·T, S]
 	scores = Reshape(scores, d[0], d[1], length, keys)
 	hidden := BroadcastToShape(Scalar(q.Graph(), scores.DType(), -1e9), scores.Shape())
 	scores = Where(BroadcastToDims(visible, scores.Shape().Dimensions...), scores, hidden)
-	weights := Reshape(Softmax(scores, -1), d[0], kvHeads, group*length, keys)
-	out := DotGeneral(weights, []int{3}, []int{0, 1}, v, []int{2}, []int{0, 1})
+	weights := Reshape(as(Softmax(scores, -1), v.DType()), d[0], kvHeads, group*length, keys)
+	out := dot(weights, []int{3}, []int{0, 1}, v, []int{2}, []int{0, 1}, v.DType())
 	return Reshape(out, d[0], d[1], length, d[3])
 }

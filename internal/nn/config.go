@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/gomlx/compute/dtypes"
 )
 
 // ErrConfig: a config.json describes a network that this package cannot build exactly.
@@ -39,6 +41,10 @@ type Config struct {
 	AttentionBias    bool // q, k and v projections have a bias
 	OutputBias       bool // the attention's output projection has a bias (llama with attention_bias)
 	MaxPositions     int
+
+	// Compute is the type of activations and of the operands of products: Float32 (also zero) or BFloat16. Weights,
+	// norms, softmax, losses and whatever is added up stay float32. It is no part of config.json.
+	Compute dtypes.DType
 }
 
 // TensorSpec names one weight and its shape, as Hugging Face stores it: linear weights are [out, in].

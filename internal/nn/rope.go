@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 	"github.com/gomlx/gomlx/core/tensors"
 )
@@ -195,9 +196,10 @@ func (c Config) RotationFromZero(g *Graph, length int) Rotation {
 	return Rotation{table(cos), table(sin)}
 }
 
-// Apply rotates x [B, heads, T, HeadDim]: dimension i pairs with i + HeadDim/2 (Hugging Face's "rotate half").
+// Apply rotates x [B, heads, T, HeadDim]: dimension i pairs with i + HeadDim/2 (Hugging Face's "rotate half"). It computes
+// in float32.
 func (r Rotation) Apply(x *Node) *Node {
-	half := x.Shape().Dim(-1) / 2
-	a, b := SliceAxis(x, -1, AxisRange(0, half)), SliceAxis(x, -1, AxisRange(half))
-	return Concatenate([]*Node{Sub(Mul(a, r.Cos), Mul(b, r.Sin)), Add(Mul(b, r.Cos), Mul(a, r.Sin))}, -1)
+	half, full := x.Shape().Dim(-1)/2, as(x, dtypes.Float32)
+	a, b := SliceAxis(full, -1, AxisRange(0, half)), SliceAxis(full, -1, AxisRange(half))
+	return as(Concatenate([]*Node{Sub(Mul(a, r.Cos), Mul(b, r.Sin)), Add(Mul(b, r.Cos), Mul(a, r.Sin))}, -1), x.DType())
 }

@@ -15,7 +15,7 @@ func Default() Run {
 	return Run{
 		Seed:       1,
 		Iterations: 1280, // 160 passes of 8 batches of 1,024 problems
-		Model:      Model{Source: "builtin:smudged-base"},
+		Model:      Model{Source: "builtin:smudged-base", Compute: ComputeFloat32},
 		Data:       Data{Train: "smudged", ProblemsPerStep: 1024, GroupSize: 1, ShardSize: 128},
 		Attempts: Attempts{
 			Min: 1, Max: 5,
@@ -45,6 +45,7 @@ func Default() Run {
 			Beta1: 0.9, Beta2: 0.95, Epsilon: 1e-8,
 			ClipNorm: 1, WarmupFraction: 0.03, FinalFraction: 0.1,
 		},
+		LoRA:       LoRAs{Policy: defaultLoRA(), Critic: defaultLoRA()},
 		Checkpoint: Checkpoint{Every: 8, Keep: 3},
 		Evaluation: Evaluation{
 			Every: 8, Sets: []string{"smudged"}, Limit: 1000,
@@ -62,7 +63,7 @@ func DefaultFinetune() Finetune {
 		Seed:         1,
 		Steps:        3000,
 		StepsPerPart: 250,
-		Model:        Model{Source: SourceRandom},
+		Model:        Model{Source: SourceRandom, Compute: ComputeFloat32},
 		Architecture: Architecture{
 			HiddenSize: 64, IntermediateSize: 256, Layers: 2, Heads: 4, KVHeads: 4,
 			MaxPositions: 256, RopeTheta: 10000,
@@ -77,6 +78,9 @@ func DefaultFinetune() Finetune {
 		Microbatch: 256,
 	}
 }
+
+// defaultLoRA has no adapters; who sets a rank gets one on every linear map.
+func defaultLoRA() LoRA { return LoRA{Alpha: 32, Targets: LinearModules()} }
 
 func defaultPrompt() Prompt {
 	return Prompt{

@@ -29,6 +29,7 @@ type Run struct {
 	Advantage  Advantage  `json:"advantage"`
 	Update     Update     `json:"update"`
 	Optimizer  Optimizer  `json:"optimizer"`
+	LoRA       LoRAs      `json:"lora"`
 	Checkpoint Checkpoint `json:"checkpoint"`
 	Evaluation Evaluation `json:"evaluation"`
 	Record     Record     `json:"record"`
@@ -41,7 +42,19 @@ type Model struct {
 	Source string `json:"source"`
 	// MaxLength is the most tokens a dialogue may hold, opening and feedback included; 0 means the model's own limit.
 	MaxLength int `json:"max_length"`
+	// Compute is the type that training computes in: activations and the operands of matrix products. Weights, norms,
+	// softmax, losses, gradients' sums and the optimiser stay float32.
+	Compute Compute `json:"compute"`
 }
+
+// Compute is a type of numbers that a learner computes in.
+type Compute string
+
+// The types.
+const (
+	ComputeFloat32  Compute = "float32"
+	ComputeBFloat16 Compute = "bfloat16" // half the memory of activations, and several times faster where the device has units for it
+)
 
 // Data says which problems are presented.
 type Data struct {
@@ -141,6 +154,31 @@ type Optimizer struct {
 	ClipNorm       float64 `json:"clip_norm"`       // of policy and critic gradients, each on its own; 0 is off
 	WarmupFraction float64 `json:"warmup_fraction"` // share of all optimiser steps
 	FinalFraction  float64 `json:"final_fraction"`  // learning rate at the end, as a share of the peak; 1 keeps it constant
+}
+
+// LoRAs are the adapters of policy and critic, each on its own.
+type LoRAs struct {
+	Policy LoRA `json:"policy"`
+	Critic LoRA `json:"critic"` // its scalar head is trained whole
+}
+
+// LoRA trains low-rank adapters of a frozen base in place of all weights: W + Alpha/Rank · B·A (Hu et al., arXiv
+// 2106.09685). Networks that have adapters share the base with the reference.
+type LoRA struct {
+	Rank    int      `json:"rank"`           // 0: all weights are trained
+	Alpha   float64  `json:"alpha"`          //
+	Targets []string `json:"target_modules"` // linear maps with an adapter, in every layer
+}
+
+// Enabled says whether adapters are trained, and not all weights.
+func (l LoRA) Enabled() bool { return l.Rank > 0 }
+
+// Scale is the factor of B·A.
+func (l LoRA) Scale() float64 { return l.Alpha / float64(l.Rank) }
+
+// LinearModules are the linear maps of a layer: what LoRA.Targets may name.
+func LinearModules() []string {
+	return []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 }
 
 // Checkpoint says how often full state is kept, and how much of it.

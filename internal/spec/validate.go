@@ -14,6 +14,7 @@ const (
 	maxEpisodes = 1 << 20 // of one iteration
 	maxTokens   = 1 << 20 // of one episode
 	maxSteps    = 1 << 24 // iterations, optimiser steps
+	maxRank     = 4096    // of adapters
 )
 
 // SourceRandom as Finetune.Model.Source asks for weights drawn from the seed.
@@ -38,6 +39,8 @@ func (r Run) Validate() error {
 	r.checkAlgorithm(&c)
 	r.Optimizer.check(&c)
 	c.positive("optimizer.critic_lr", r.Optimizer.CriticLR)
+	r.LoRA.Policy.check(&c, "lora.policy")
+	r.LoRA.Critic.check(&c, "lora.critic")
 	c.between("checkpoint.every", r.Checkpoint.Every, 1, maxSteps)
 	c.between("checkpoint.keep", r.Checkpoint.Keep, 1, maxSteps)
 	r.Evaluation.check(&c)
@@ -53,6 +56,7 @@ func (f Finetune) Validate() error {
 	c.between("continue_after", f.ContinueAfter, 0, maxSteps)
 	if f.Model.Source == SourceRandom {
 		c.want(f.Model.MaxLength == 0, "model.max_length", f.Model.MaxLength, "0: architecture.max_positions limits a new model")
+		oneOf(&c, "model.compute", f.Model.Compute, ComputeFloat32, ComputeBFloat16)
 		f.Architecture.check(&c)
 	} else {
 		f.Model.check(&c)
@@ -88,6 +92,7 @@ func (m Model) check(c *checker) {
 		c.want(m.Source != "" && m.Source != SourceRandom, "model.source", m.Source, "%s", forms)
 	}
 	c.between("model.max_length", m.MaxLength, 0, maxTokens)
+	oneOf(c, "model.compute", m.Compute, ComputeFloat32, ComputeBFloat16)
 }
 
 // isReference reports whether s reads KEY@SHA256:SIZE.
@@ -158,6 +163,16 @@ func (o Optimizer) check(c *checker) {
 	c.atLeastZero("optimizer.clip_norm", o.ClipNorm)
 	c.share("optimizer.warmup_fraction", o.WarmupFraction)
 	c.share("optimizer.final_fraction", o.FinalFraction)
+}
+
+func (l LoRA) check(c *checker, path string) {
+	c.between(path+".rank", l.Rank, 0, maxRank)
+	c.positive(path+".alpha", l.Alpha)
+	c.want(len(l.Targets) > 0, path+".target_modules", "[]", "at least one linear map")
+	for i, name := range l.Targets {
+		known := slices.Contains(LinearModules(), name) && !slices.Contains(l.Targets[:i], name)
+		c.want(known, fmt.Sprintf("%s.target_modules[%d]", path, i), name, "one of %s, each once", strings.Join(LinearModules(), ", "))
+	}
 }
 
 func (e Evaluation) check(c *checker) {

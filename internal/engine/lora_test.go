@@ -1,0 +1,140 @@
+package engine_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"multiattempt/internal/engine"
+	"multiattempt/internal/nn"
+	"multiattempt/internal/spec"
+)
+
+// loraOptions are a learner's options with adapters for both networks.
+func loraOptions(b *engine.Backend, model string) engine.TrainerOptions {
+	o := trainerOptions(b, model)
+	o.LoRA.Policy = spec.LoRA{Rank: 3, Alpha: 6, Targets: spec.LinearModules()}
+	o.LoRA.Critic = spec.LoRA{Rank: 2, Alpha: 2, Targets: []string{"q_proj", "down_proj"}}
+	return o
+}
+
+// TestOnlyAdaptersAreTrained: the base stays, the optimiser's state is of adapters and value head alone, and the policy is
+// the reference until the first step.
+func TestOnlyAdaptersAreTrained(t *testing.T) {
+	onEach(t, func(t *testing.T, b *engine.Backend) {
+		model := loud(tinyLlama)
+		learner := newTrainer(t, loraOptions(b, modelFolder(t, model)))
+		rows := drawRows(t, learner, 8, 1)
+		scores, err := learner.Score(t.Context(), drawEpisodes(4, 2), nil)
+		require.NoError(t, err)
+		for _, s := range scores {
+			require.InDeltaSlice(t, s.Ref, s.Old, 1e-6)
+		}
+		before, _, _ := saved(t, learner)
+		for range 2 {
+			stats, err := learner.Step(t.Context(), rows, rates)
+			require.NoError(t, err)
+			require.Positive(t, stats.PolicyGradNorm)
+			require.Positive(t, stats.CriticGradNorm)
+		}
+		after, state, _ := saved(t, learner)
+		old, merged := readWeights(t, filepath.Join(before, "model.safetensors")), readWeights(t, filepath.Join(after, "model.safetensors"))
+		for i, s := range model.Config.Tensors() {
+			require.Equal(t, model.Weights[i], old[s.Name], s.Name)
+			if strings.Contains(s.Name, "_proj.weight") {
+				require.NotEqual(t, old[s.Name], merged[s.Name], s.Name)
+			} else {
+				require.Equal(t, old[s.Name], merged[s.Name], s.Name)
+			}
+		}
+		for name := range readWeights(t, filepath.Join(state, "trainer.safetensors")) {
+			adapter := strings.Contains(name, ".lora_") || strings.HasSuffix(name, nn.ValueHead) || strings.HasSuffix(name, ".adam_steps")
+			require.True(t, adapter, name)
+		}
+		// What samples from the merged folder computes what the learner does.
+		scores, err = learner.Score(t.Context(), drawEpisodes(4, 2), nil)
+		require.NoError(t, err)
+		exported := newTrainer(t, trainerOptions(b, after))
+		want, err := exported.Score(t.Context(), drawEpisodes(4, 2), nil)
+		require.NoError(t, err)
+		for i := range want {
+			require.InDeltaSlice(t, want[i].Old, scores[i].Old, 1e-4)
+		}
+	})
+}
+
+func TestRestoredAdaptersGoOnWithTheSameBytes(t *testing.T) {
+	onEach(t, func(t *testing.T, b *engine.Backend) { // the programs are those of the test above
+		o := loraOptions(b, modelFolder(t, loud(tinyLlama)))
+		first := newTrainer(t, o)
+		rows := drawRows(t, first, 8, 1)
+		_, err := first.Step(t.Context(), rows[:4], rates)
+		require.NoError(t, err)
+		policy, state, _ := saved(t, first)
+		o.Reference, o.Model, o.State, o.Seed = o.Model, policy, state, 99
+		second := newTrainer(t, o)
+		want, err := first.Step(t.Context(), rows[4:], rates)
+		require.NoError(t, err)
+		got, err := second.Step(t.Context(), rows[4:], rates)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		_, _, wantFiles := saved(t, first)
+		_, _, gotFiles := saved(t, second)
+		require.Equal(t, wantFiles, gotFiles)
+	})
+}
+
+// TestStateOfOtherAdaptersIsRefused: a state belongs to the rank and modules it was made with.
+func TestStateOfOtherAdaptersIsRefused(t *testing.T) {
+	b := open(t, engine.PureGo)
+	o := loraOptions(b, modelFolder(t, loud(tinyLlama)))
+	policy, state, _ := saved(t, newTrainer(t, o))
+	o.Reference, o.Model, o.State = o.Model, policy, state
+	for _, l := range []spec.LoRA{{Rank: 4, Alpha: 6, Targets: spec.LinearModules()}, {Rank: 3, Alpha: 6, Targets: []string{"q_proj"}}, {}} {
+		o.LoRA.Policy = l
+		_, err := engine.NewTrainer(t.Context(), o)
+		require.ErrorIs(t, err, engine.ErrTensor)
+	}
+	o = loraOptions(b, policy)
+	o.Reference = modelFolder(t, loud(tinyLlama))
+	_, err := engine.NewTrainer(t.Context(), o)
+	require.ErrorIs(t, err, engine.ErrFolder, "new adapters of a base that is not the policy")
+}
+
+// TestAdaptersHaveTheFormatOfPEFT compares with what PEFT itself saved for the same network (testdata/make_adapter.py).
+func TestAdaptersHaveTheFormatOfPEFT(t *testing.T) {
+	b := open(t, engine.PureGo)
+	learner := newTrainer(t, loraOptions(b, modelFolder(t, loud(tinyLlama))))
+	policy, _, _ := saved(t, learner)
+	dir := filepath.Join(policy, engine.AdapterDir)
+	f, err := engine.OpenTensors(filepath.Join(dir, "adapter_model.safetensors"))
+	require.NoError(t, err)
+	defer f.Close() //nolint:errcheck // opened for reading only
+	got := map[string][]int{}
+	for _, name := range f.Names() {
+		got[name], _ = f.Shape(name)
+	}
+	var want struct {
+		Config map[string]any   `json:"config"`
+		Shapes map[string][]int `json:"shapes"`
+	}
+	text, err := os.ReadFile("testdata/peft.json")
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, &want))
+	require.Equal(t, want.Shapes, got)
+
+	var config map[string]any
+	text, err = os.ReadFile(filepath.Join(dir, "adapter_config.json"))
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, &config))
+	for key, value := range config {
+		require.Contains(t, want.Config, key)
+		if key != "base_model_name_or_path" {
+			require.EqualValues(t, want.Config[key], value, key)
+		}
+	}
+}

@@ -1,0 +1,31 @@
+package nn
+
+import (
+	"github.com/gomlx/compute/dtypes"
+	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
+)
+
+// computeType is the type of activations.
+func (c Config) computeType() dtypes.DType {
+	if c.Compute == dtypes.InvalidDType {
+		return dtypes.Float32
+	}
+	return c.Compute
+}
+
+// as converts x, where it has another type.
+func as(x *Node, t dtypes.DType) *Node {
+	if x.DType() == t {
+		return x
+	}
+	return ConvertDType(x, t)
+}
+
+// dot is DotGeneral of operands of one type, with a result of another. Devices add products of bfloat16 up in float32; to
+// ask for it by name would make GoMLX compute the gradient's products in float32, without the matrix units.
+func dot(x *Node, xContract, xBatch []int, y *Node, yContract, yBatch []int, result dtypes.DType) *Node {
+	if x.DType() == dtypes.Float32 {
+		return DotGeneral(x, xContract, xBatch, y, yContract, yBatch)
+	}
+	return as(Dot(x, y).WithAccumulatorDType(x.DType()).WithOutputDType(result).General(xContract, xBatch, yContract, yBatch), result)
+}
