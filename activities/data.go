@@ -139,13 +139,22 @@ func (d *Data) checkData(ctx context.Context, run spec.Run) (dataset.Identity, e
 }
 
 func (d *Data) train(ctx context.Context, run spec.Run) (*dataset.Set, error) {
-	return d.open(ctx, run.Data.Train, dataset.Options{Split: dataset.Train, DataDir: d.dataDir, Limit: run.Data.Limit,
-		FieldQuestion: run.Data.FieldQuestion, FieldAnswer: run.Data.FieldAnswer})
+	set, err := d.open(ctx, run.Data.Train, options(run, dataset.Train, d.dataDir, run.Data.Limit))
+	if err != nil {
+		return nil, err
+	}
+	return set.Arrange(run.Data)
 }
 
 func (d *Data) test(ctx context.Context, run spec.Run, name string) (*dataset.Set, error) {
-	return d.open(ctx, name, dataset.Options{Split: dataset.Test, DataDir: d.dataDir, Limit: run.Evaluation.Limit,
-		FieldQuestion: run.Data.FieldQuestion, FieldAnswer: run.Data.FieldAnswer})
+	return d.open(ctx, name, options(run, dataset.Test, d.dataDir, run.Evaluation.Limit))
+}
+
+func options(run spec.Run, split dataset.Split, dir string, limit int) dataset.Options {
+	return dataset.Options{
+		Split: split, DataDir: dir, Limit: limit,
+		FieldQuestion: run.Data.FieldQuestion, FieldAnswer: run.Data.FieldAnswer, FieldHint: run.Data.FieldHint,
+	}
 }
 
 func (d *Data) open(ctx context.Context, name string, o dataset.Options) (*dataset.Set, error) {

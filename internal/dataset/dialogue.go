@@ -27,7 +27,7 @@ type Turn struct {
 // A function of its arguments.
 func SmudgedDialogue(tuningSeed uint64, step, row int, d spec.TuningData, p spec.Prompt) []Turn {
 	at := []uint64{tuningSeed, uint64(step), uint64(row)}
-	q := drawQuestion("smudged/tuning", at...)
+	q := drawQuestion("smudged/tuning", nil, at...)
 	problem := q.hide("", append(at, 1)...)
 	answers := q.answers()
 	draw := seed.Rand("smudged/dialogue", at...)

@@ -16,6 +16,7 @@ type mapping struct {
 	unit     string   // column with the unit that an answer is asked in
 	context  string   // column with a text that precedes the question
 	level    string   // column with the difficulty, "Level 5" or 5
+	hint     string   // column with hints for failed attempts; empty: none
 }
 
 // usual is the mapping of files that say nothing else.
@@ -29,13 +30,14 @@ var usual = mapping{
 }
 
 // with replaces the columns that the user names.
-func (m mapping) with(question, answer string) mapping {
-	if question != "" {
-		m.question = []string{question}
+func (m mapping) with(o Options) mapping {
+	if o.FieldQuestion != "" {
+		m.question = []string{o.FieldQuestion}
 	}
-	if answer != "" {
-		m.answer = []string{answer}
+	if o.FieldAnswer != "" {
+		m.answer = []string{o.FieldAnswer}
 	}
+	m.hint = o.FieldHint
 	return m
 }
 
@@ -87,6 +89,14 @@ func (m mapping) problem(r record, i int, bad *faults) (Problem, bool) {
 	if level, _ := r.text(m.level); level != "" {
 		// Other words, such as "Level ?" in MATH, mean that the level is unknown.
 		p.Level, _ = strconv.Atoi(strings.TrimPrefix(level, "Level "))
+	}
+	if m.hint != "" {
+		hints, ok := r.texts(m.hint)
+		if !ok {
+			bad.add(r.file, r.line, "column %q holds neither a text nor a list of texts", m.hint)
+			return Problem{}, false
+		}
+		p.Hints = hints
 	}
 	return p, true
 }

@@ -25,6 +25,8 @@ type Options struct {
 	DataDir string
 	// FieldQuestion and FieldAnswer name the columns of a file; empty means the usual names (docs/datasets.md).
 	FieldQuestion, FieldAnswer string
+	// FieldHint names the column with hints, a text or a list of texts; empty means that there are none.
+	FieldHint string
 	// Limit keeps the first so many problems; 0 means all.
 	Limit int
 }
@@ -41,13 +43,13 @@ func Open(ctx context.Context, name string, o Options) (*Set, error) {
 	}
 	switch {
 	case name == Smudged && o.Split == Train:
-		return &Set{Name: name, endless: SmudgedTrain}, nil
+		return &Set{Name: name, endless: smudgedTrain}, nil
 	case name == Smudged:
 		return newSet(name, SmudgedTest(), nil, o.Limit), nil
 	case name == MathHard:
 		return openMathHard(ctx, o)
 	case isFile(name):
-		problems, files, err := readProblems([]hubFile{{local: name}}, usual.with(o.FieldQuestion, o.FieldAnswer))
+		problems, files, err := readProblems([]hubFile{{local: name}}, usual.with(o))
 		if err != nil {
 			return nil, err
 		}
@@ -81,7 +83,7 @@ func openNamed(ctx context.Context, name string, o Options) ([]Problem, []File, 
 		return nil, nil, fmt.Errorf("%w: %s is an evaluation set and has no training problems; to train on it nevertheless, name its file",
 			ErrData, name)
 	}
-	m := set.mapping.with(o.FieldQuestion, o.FieldAnswer)
+	m := set.mapping.with(o)
 	looked := localFiles(o.DataDir, name, o.Split)
 	for _, path := range looked {
 		if _, err := os.Stat(path); err == nil {

@@ -64,6 +64,22 @@ func TestOpenTakesTheUsersColumns(t *testing.T) {
 	require.Equal(t, []dataset.File{{Path: path, Source: path, SHA256: blob.Sum([]byte(`{"prompt":"Q","question":"not this","target":"4"}`))}}, set.Files)
 }
 
+func TestOpenReadsHints(t *testing.T) {
+	path := write(t, filepath.Join(t.TempDir(), "p.jsonl"),
+		`{"question":"Q","answer":"4","help":["look"," again "]}`+"\n"+`{"question":"R","answer":"5","help":"count"}`+"\n"+`{"question":"S","answer":"6"}`)
+	hints := [][]string{}
+	for _, p := range open(t, path, dataset.Options{FieldHint: "help"}).Problems() {
+		hints = append(hints, p.Hints)
+	}
+	require.Equal(t, [][]string{{"look", "again"}, {"count"}, nil}, hints)
+	require.Nil(t, open(t, path, dataset.Options{}).Problems()[0].Hints)
+
+	path = write(t, filepath.Join(t.TempDir(), "p.jsonl"), `{"question":"Q","answer":"4","help":{"a":1}}`)
+	_, err := dataset.Open(t.Context(), path, dataset.Options{Split: dataset.Train, FieldHint: "help"})
+	require.ErrorIs(t, err, dataset.ErrData)
+	require.ErrorContains(t, err, `column "help" holds neither a text nor a list of texts`)
+}
+
 func TestOpenReadsParquet(t *testing.T) {
 	type row struct {
 		ID     int64    `parquet:"id"`

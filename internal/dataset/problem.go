@@ -11,6 +11,9 @@ type Problem struct {
 	// Choices is the number of equally likely answers that the question leaves open: a reader who is told nothing more
 	// is right once in Choices. 0 and 1 both mean that the question determines its answer.
 	Choices int `json:"choices,omitempty"`
+	// Hints are shown after failed attempts, where the feedback has a place for them: one for each, the last of them for all
+	// that follow.
+	Hints []string `json:"hints,omitempty"`
 }
 
 // Presentation is one showing of a problem: the answer as it holds this time, and the number of attempts it gets.

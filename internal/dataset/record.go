@@ -121,6 +121,36 @@ func readParquet(path string, content []byte, bad *faults) (records []record) {
 // the field is absent, null or of another kind.
 func (r record) text(field string) (s string, ok bool) { return asText(r.fields[field]) }
 
+// texts returns a field's texts: one, those of a list, or none when the field is absent, null or empty. ok is false when it
+// is of another kind.
+func (r record) texts(field string) (list []string, ok bool) {
+	value := r.fields[field]
+	for {
+		inner, nested := value.(map[string]any) // Parquet's three-level lists
+		if !nested || len(inner) != 1 || inner["list"] == nil {
+			break
+		}
+		value = inner["list"]
+	}
+	members, isList := value.([]any)
+	if !isList {
+		members = []any{value}
+	}
+	for _, m := range members {
+		if m == nil {
+			continue
+		}
+		text, ok := asText(m)
+		if !ok {
+			return nil, false
+		}
+		if text != "" {
+			list = append(list, text)
+		}
+	}
+	return list, true
+}
+
 func asText(v any) (string, bool) {
 	switch v := v.(type) {
 	case string:

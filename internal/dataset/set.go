@@ -24,7 +24,10 @@ type Set struct {
 	Report Report
 
 	problems []Problem
-	endless  func(runSeed uint64, step, p int) Problem
+	endless  func(runSeed uint64, step, p int, levels []int) Problem // levels: nil for any
+	// levels, ascending, are those that Arrange left in; nil: all, known or not. They open over the steps of a curriculum.
+	levels     []int
+	curriculum int
 }
 
 // File is one file that a set was read from.
@@ -64,8 +67,8 @@ func Digest(problems []Problem) blob.Digest {
 	return blob.Digest(h.Sum(nil))
 }
 
-// Present returns the count problems of a training step, [P], each with its number of attempts N, uniform over
-// attempts.Min…attempts.Max. It is a function of its arguments: a list is passed through in a new seeded order in each
+// Present returns the count problems of a training step, [P], each with its number of attempts N out of
+// attempts.Min…attempts.Max, uniform or as attempts.Weights has it. It is a function of its arguments: a list is passed through in a new seeded order in each
 // epoch, an epoch's remainder of less than count problems is dropped (it returns in other epochs); an endless set draws
 // new problems each step. step counts from 0.
 func (s *Set) Present(runSeed uint64, step, count int, attempts spec.Attempts) ([]Presentation, error) {
@@ -79,30 +82,60 @@ func (s *Set) Present(runSeed uint64, step, count int, attempts spec.Attempts) (
 	}
 	presentations := make([]Presentation, count)
 	for i, p := range batch {
-		n := seed.Uint64("dataset/attempts", runSeed, uint64(step), uint64(i)) % uint64(attempts.Max-attempts.Min+1)
-		presentations[i] = Presentation{Problem: p, Index: i, Attempts: attempts.Min + int(n)}
+		presentations[i] = Presentation{Problem: p, Index: i, Attempts: drawAttempts(attempts, runSeed, uint64(step), uint64(i))}
 	}
 	return presentations, nil
 }
 
+// drawAttempts draws N as a function of its position.
+func drawAttempts(a spec.Attempts, at ...uint64) int {
+	if len(a.Weights) == 0 {
+		return a.Min + int(seed.Uint64("dataset/attempts", at...)%uint64(a.Max-a.Min+1))
+	}
+	total := 0.0
+	for _, w := range a.Weights {
+		total += w
+	}
+	rest, n := seed.Uniform("dataset/attempts", at...)*total, a.Min
+	for i, w := range a.Weights {
+		if w > 0 {
+			n = a.Min + i // the last possible one, should rounding leave a rest
+		}
+		if rest < w {
+			break
+		}
+		rest -= w
+	}
+	return n
+}
+
 // batch returns the problems of a step, [P].
 func (s *Set) batch(runSeed uint64, step, count int) ([]Problem, error) {
-	batch := make([]Problem, count)
+	batch, now := make([]Problem, count), s.stage(step)
 	if s.endless != nil {
 		for i := range batch {
-			batch[i] = s.endless(runSeed, step, i)
+			batch[i] = s.endless(runSeed, step, i, now.levels)
 		}
 		return batch, nil
 	}
-	perEpoch := len(s.problems) / count
-	if perEpoch == 0 {
-		return nil, fmt.Errorf("%w: set %s has %d problems, fewer than the %d of one step; lower data.problems_per_step",
-			ErrData, s.Name, len(s.problems), count)
+	pool, at := s.problems, []uint64{runSeed}
+	if s.curriculum > 0 {
+		pool, at = ofLevels(s.problems, now.levels), append(at, uint64(now.number))
 	}
-	epoch, at := step/perEpoch, step%perEpoch*count
-	order := seed.Rand("dataset/order", runSeed, uint64(epoch)).Perm(len(s.problems))
+	perEpoch := len(pool) / count
+	if perEpoch == 0 {
+		what := "problems"
+		if s.curriculum > 0 {
+			what = fmt.Sprintf("problems of levels %v, open from step %d on", now.levels, now.begin)
+		}
+		return nil, fmt.Errorf("%w: set %s has %d %s, fewer than the %d of one step; lower data.problems_per_step",
+			ErrData, s.Name, len(pool), what, count)
+	}
+	since := step - now.begin
+	epoch, first := since/perEpoch, since%perEpoch*count
+	order := seed.Rand("dataset/order", append(at, uint64(epoch))...).Perm(len(pool))
 	for i := range batch {
-		batch[i] = s.problems[order[at+i]]
+		batch[i] = pool[order[first+i]]
 	}
 	return batch, nil
 }

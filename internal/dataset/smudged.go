@@ -75,14 +75,24 @@ func (q smudgedQuestion) hide(id string, at ...uint64) Problem {
 	return Problem{ID: id, Question: text, Answer: q.answers()[hidden], Choices: len(q.digits)}
 }
 
-// drawQuestion draws a question of the training split, with m uniform, as a function of domain and position.
-func drawQuestion(domain string, at ...uint64) smudgedQuestion {
+// smudgedLevels are the task's levels: the numbers of values that a smudged digit may have.
+func smudgedLevels() []int {
+	levels := []int{}
+	for m := minChoices; m <= maxChoices; m++ {
+		levels = append(levels, m)
+	}
+	return levels
+}
+
+// drawQuestion draws a question of the training split, with m uniform over levels (nil: all), as a function of domain and
+// position.
+func drawQuestion(domain string, levels []int, at ...uint64) smudgedQuestion {
 	r := seed.Rand(domain, at...)
 	for {
 		m := minChoices + r.IntN(maxChoices-minChoices+1)
 		q := smudgedQuestion{addend: minAddend + r.IntN(maxAddend-minAddend+1), digits: r.Perm(10)[:m]}
 		slices.Sort(q.digits)
-		if !q.test() {
+		if !q.test() && (levels == nil || slices.Contains(levels, m)) {
 			return q
 		}
 	}
@@ -90,9 +100,12 @@ func drawQuestion(domain string, at ...uint64) smudgedQuestion {
 
 // SmudgedTrain returns problem p of a step of training: never a question of the test split. Its id names the
 // presentation, because the same question may come back with another hidden digit.
-func SmudgedTrain(runSeed uint64, step, p int) Problem {
+func SmudgedTrain(runSeed uint64, step, p int) Problem { return smudgedTrain(runSeed, step, p, nil) }
+
+// smudgedTrain is SmudgedTrain with some levels only.
+func smudgedTrain(runSeed uint64, step, p int, levels []int) Problem {
 	at := []uint64{runSeed, uint64(step), uint64(p)}
-	return drawQuestion("smudged/train", at...).hide(fmt.Sprintf("smudged-%d-%d", step, p), at...)
+	return drawQuestion("smudged/train", levels, at...).hide(fmt.Sprintf("smudged-%d-%d", step, p), at...)
 }
 
 // SmudgedTest returns the test split, the same for every run so that runs can be compared problem by problem: distinct

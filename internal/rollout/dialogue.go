@@ -36,9 +36,10 @@ func openingTurns(p spec.Prompt, shown dataset.Presentation) []chat.Message {
 	return []chat.Message{user}
 }
 
-// feedbackTurns are the turns between a failed attempt and the next, with left attempts remaining.
-func feedbackTurns(p spec.Prompt, shown dataset.Presentation, left int) []chat.Message {
-	failed := spec.Failure{Left: left, Attempt: shown.Attempts - left}
+// feedbackTurns are the turns between a failed attempt, which gave answer, and the next, with left attempts remaining.
+func feedbackTurns(p spec.Prompt, shown dataset.Presentation, left int, answer string) []chat.Message {
+	failed := spec.Failure{Left: left, Attempt: shown.Attempts - left, Answer: answer}
+	failed.Hint = p.HintAfter(shown.Hints, failed.Attempt)
 	turns := []chat.Message{{Role: p.FeedbackRole, Content: p.FeedbackText(failed)}}
 	if p.RepeatQuestion {
 		turns = append(turns, chat.Message{Role: dataset.RoleUser, Content: shown.Question})
@@ -49,10 +50,15 @@ func feedbackTurns(p spec.Prompt, shown dataset.Presentation, left int) []chat.M
 // script holds every token of a presentation's dialogue that is not sampled.
 type script struct {
 	opening  []int32
-	feedback [][]int32 // [N]: feedback[left] with left attempts remaining; entry 0 is empty
+	feedback [][]int32 // [N]: feedback[left] with left attempts remaining, {answer} left empty; entry 0 is empty
 	ends     []int32   // ascending
 	close    int32
+	// turn renders feedback that shows an answer; nil where it shows none.
+	turn func(left int, answer string) ([]int32, error)
 }
+
+// answerTokens is how many tokens an answer that feedback shows may add to it.
+const answerTokens = 64
 
 // newScript renders the forced turns of a presentation, so that nothing can go wrong once tokens are being sampled.
 func newScript(d Dialogue, p spec.Prompt, shown dataset.Presentation) (*script, error) {
@@ -61,16 +67,41 @@ func newScript(d Dialogue, p spec.Prompt, shown dataset.Presentation) (*script, 
 	}
 	s := &script{ends: d.EndOfTurn(), close: d.Close(), feedback: make([][]int32, shown.Attempts)}
 	slices.Sort(s.ends)
+	turn := func(left int, answer string) ([]int32, error) { return d.Turn(feedbackTurns(p, shown, left, answer)) }
 	var err error
 	if s.opening, err = d.Opening(openingTurns(p, shown)); err != nil {
 		return nil, fmt.Errorf("problem %s: opening: %w", shown.ID, err)
 	}
 	for left := 1; left < shown.Attempts; left++ {
-		if s.feedback[left], err = d.Turn(feedbackTurns(p, shown, left)); err != nil {
+		if s.feedback[left], err = turn(left, ""); err != nil {
 			return nil, fmt.Errorf("problem %s: feedback with %d attempts left: %w", shown.ID, left, err)
 		}
 	}
+	if p.ShowsAnswer() {
+		s.turn = turn
+	}
 	return s, nil
+}
+
+// after is the feedback to an attempt that gave answer. An answer is cut where it is long, and left out where the model's
+// tokens cannot write it or it contains special tokens.
+func (s *script) after(left int, answer string) []int32 {
+	plain := s.feedback[left]
+	if s.turn == nil {
+		return plain
+	}
+	for text := answer; answer != ""; text = answer + "..." {
+		tokens, err := s.turn(left, text)
+		if err != nil {
+			break
+		}
+		if len(tokens) <= len(plain)+answerTokens {
+			return tokens
+		}
+		letters := []rune(answer)
+		answer = string(letters[:len(letters)/2])
+	}
+	return plain
 }
 
 // longest is the most tokens that the dialogue can have: its forced turns, each attempt closed by force, and the budget.
@@ -78,6 +109,9 @@ func (s *script) longest(a spec.Attempts) int {
 	n := len(s.opening)
 	for _, f := range s.feedback[1:] {
 		n += 1 + len(f)
+		if s.turn != nil {
+			n += answerTokens
+		}
 	}
 	if a.Budget == spec.BudgetShared {
 		return n + a.MaxNewTokens

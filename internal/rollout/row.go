@@ -61,7 +61,7 @@ func (r *row) Next() policy.Action {
 // glue is what stands between the attempt that ended and the next one. A turn that did not end with the template's own
 // closing token is closed first.
 func (r *row) glue(left int) []int32 {
-	feedback := r.script.feedback[left]
+	feedback := r.script.after(left, r.episode.Attempts[len(r.episode.Attempts)-1].Answer)
 	if n := len(r.episode.Tokens); r.episode.Tokens[n-1] == r.script.close {
 		return feedback
 	}
