@@ -16,13 +16,14 @@ import (
 
 // Data are the activities that need neither sampler nor learner.
 type Data struct {
-	store   blob.Store
-	engine  Engine // describes and creates models; computes nothing
-	models  *Models
-	presets Presets
-	sources source.Finder
-	dataDir string
-	library dataset.Library
+	store         blob.Store
+	engine        Engine // describes and creates models; computes nothing
+	models        *Models
+	presets       Presets
+	sources       source.Finder
+	dataDir       string
+	library       dataset.Library
+	rewardSources map[string]reward.Source // of reward.source go:NAME
 }
 
 // NewData returns the activities; sources finds models, dataDir is where data sets are looked for.
@@ -49,6 +50,9 @@ func (d *Data) resolveSpec(ctx context.Context, in ResolveSpecInput, pulse *puls
 	}
 	out := ResolveSpecOutput{Name: run.Name, Model: run.Model.Source, Plan: plan(run)}
 	if out.Digest, err = run.Digest(); err != nil {
+		return out, err
+	}
+	if err := d.checkSource(run.Reward); err != nil {
 		return out, err
 	}
 	if out.Base, err = d.storeModel(ctx, run.Model.Source, pulse); err != nil {
@@ -219,14 +223,12 @@ func (x Experience) earned() []reward.Earned {
 	return all
 }
 
-// Reward turns the outcomes of an iteration's episodes into rewards.
+// Reward turns an iteration's episodes into rewards.
 func (d *Data) Reward(ctx context.Context, in RewardInput) (RewardOutput, error) {
-	_, stop := beat(ctx)
-	defer stop()
-	return alive(ctx, func(*pulse) (RewardOutput, error) { return d.reward(ctx, in) })
+	return alive(ctx, func(p *pulse) (RewardOutput, error) { return d.reward(ctx, in, p) })
 }
 
-func (d *Data) reward(ctx context.Context, in RewardInput) (RewardOutput, error) {
+func (d *Data) reward(ctx context.Context, in RewardInput, pulse *pulse) (RewardOutput, error) {
 	run, err := loadRun(ctx, d.store, in.Spec)
 	if err != nil {
 		return RewardOutput{}, err
@@ -235,7 +237,10 @@ func (d *Data) reward(ctx context.Context, in RewardInput) (RewardOutput, error)
 	if err != nil {
 		return RewardOutput{}, err
 	}
-	rewards := reward.All(episodes, run.Reward)
+	rewards, err := d.rewards(ctx, run, in, episodes, pulse)
+	if err != nil {
+		return RewardOutput{}, err
+	}
 	x := Experience{Step: in.Step, Episodes: in.Episodes, Rewards: reward.Whole(rewards), Summary: reward.Summarise(episodes, rewards)}
 	if run.Advantage.Credit == spec.CreditAttempt {
 		for _, r := range rewards {

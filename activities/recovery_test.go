@@ -231,3 +231,11 @@ func requireFailure(t *testing.T, err error, kind string) {
 	require.Equal(t, kind, failure.Type(), "%v", err)
 	require.True(t, failure.NonRetryable())
 }
+
+// requireRetryable requires an error that Temporal repeats the activity for.
+func requireRetryable(t *testing.T, err error) {
+	t.Helper()
+	failure, ok := errors.AsType[*temporal.ApplicationError](err)
+	require.True(t, ok, "%v", err)
+	require.False(t, failure.NonRetryable(), "%v", err)
+}

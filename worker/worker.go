@@ -35,7 +35,11 @@ const (
 
 // Run connects to the services that cfg names and works until ctx ends or the connection is lost for good. Then it takes
 // no more work, gives running activities cfg.Worker.StopTimeout to finish, and frees the device.
-func Run(ctx context.Context, cfg config.Config, log *slog.Logger) (err error) {
+func Run(ctx context.Context, cfg config.Config, log *slog.Logger, options ...Option) (err error) {
+	offers := offer{rewards: map[string]RewardSource{}}
+	for _, o := range options {
+		o(&offers)
+	}
 	place, err := claim(cfg.CacheDir)
 	if err != nil {
 		return err
@@ -58,11 +62,11 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger) (err error) {
 	if err := ensureSearchAttributes(ctx, temporal, cfg.Temporal.Namespace); err != nil {
 		return err
 	}
-	return serve(ctx, cfg, log, temporal, seen.watch(store, cfg.Tracking), place)
+	return serve(ctx, cfg, log, temporal, seen.watch(store, cfg.Tracking), place, offers)
 }
 
 // serve works on the queues until ctx ends.
-func serve(ctx context.Context, cfg config.Config, log *slog.Logger, temporal client.Client, store blob.Store, place *place) error {
+func serve(ctx context.Context, cfg config.Config, log *slog.Logger, temporal client.Client, store blob.Store, place *place, offers offer) error {
 	backend, err := engine.Open(cfg.Backend.Choice)
 	if err != nil {
 		return err
@@ -72,6 +76,9 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, temporal cl
 	set, err := compose(cfg, log, store, backend, place.dir, queues.own)
 	if err != nil {
 		return err
+	}
+	for name, source := range offers.rewards {
+		activities.OfferReward(set.Data, name, source)
 	}
 	if note := backend.Note(); note != "" {
 		log.Warn("pure-Go backend", "note", note)

@@ -88,7 +88,7 @@ func (e *evaluation) resolve(ctx workflow.Context) error {
 		in := activities.ResolveEvaluationInput{
 			ID: workflow.GetInfo(ctx).WorkflowExecution.ID, Spec: e.in.Spec, Run: e.in.Run, Step: e.in.Step,
 		}
-		if err := workflow.ExecuteActivity(resolving(ctx, "settings and model"), a.ResolveEvaluation, in).Get(ctx, &e.task); err != nil {
+		if err := workflow.ExecuteActivity(patient(ctx, "settings and model"), a.ResolveEvaluation, in).Get(ctx, &e.task); err != nil {
 			return err
 		}
 	}
@@ -102,7 +102,7 @@ func (e *evaluation) resolve(ctx workflow.Context) error {
 func (e *evaluation) openSets(ctx workflow.Context) (activities.OpenSetsOutput, error) {
 	var a *activities.Data
 	var out activities.OpenSetsOutput
-	err := workflow.ExecuteActivity(resolving(ctx, "problems"), a.OpenSets, e.task).Get(ctx, &out)
+	err := workflow.ExecuteActivity(patient(ctx, "problems"), a.OpenSets, e.task).Get(ctx, &out)
 	return out, err
 }
 

@@ -78,7 +78,7 @@ func (f *finetuneRun) resolve(ctx workflow.Context) error {
 	var a *activities.Data
 	s := &f.state
 	in := activities.ResolveSpecInput{Run: s.Run, Spec: f.in.Spec}
-	if err := workflow.ExecuteActivity(resolving(ctx, "settings, model, data"), a.ResolveFinetune, in).Get(ctx, &s.Resolved); err != nil {
+	if err := workflow.ExecuteActivity(patient(ctx, "settings, model, data"), a.ResolveFinetune, in).Get(ctx, &s.Resolved); err != nil {
 		return err
 	}
 	s.Checkpoint, s.Step, s.Policy = s.Resolved.Checkpoint, s.Resolved.Checkpoint.Step, s.Resolved.Policy

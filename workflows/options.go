@@ -38,8 +38,9 @@ func quick(ctx workflow.Context, summary string) workflow.Context {
 	})
 }
 
-// resolving are the options of the first activity, which may download a model or a data set.
-func resolving(ctx workflow.Context, summary string) workflow.Context {
+// patient are the options of activities on the workflow's own queue that may wait for others: the first one, which may
+// download a model or a data set, and rewards that come from a user's endpoint.
+func patient(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: 2 * time.Hour,
 		HeartbeatTimeout:    heartbeat,

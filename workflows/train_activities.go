@@ -16,7 +16,7 @@ func (r *trainRun) resolveSpec(ctx workflow.Context) (activities.ResolveSpecOutp
 	var a *activities.Data // nil: only names the method
 	var out activities.ResolveSpecOutput
 	in := activities.ResolveSpecInput{Run: r.state.Status.Run, Spec: r.in.Spec}
-	err := workflow.ExecuteActivity(resolving(ctx, "settings, model, data"), a.ResolveSpec, in).Get(ctx, &out)
+	err := workflow.ExecuteActivity(patient(ctx, "settings, model, data"), a.ResolveSpec, in).Get(ctx, &out)
 	return out, err
 }
 
@@ -67,7 +67,7 @@ func (r *trainRun) reward(ctx workflow.Context, episodes []blob.Ref) (activities
 	var a *activities.Data
 	var out activities.RewardOutput
 	in := activities.RewardInput{Run: r.state.Status.Run, Spec: r.state.At.Spec, Step: r.state.Status.Step, Episodes: episodes}
-	err := workflow.ExecuteActivity(quick(ctx, r.iteration()), a.Reward, in).Get(ctx, &out)
+	err := workflow.ExecuteActivity(patient(ctx, r.iteration()), a.Reward, in).Get(ctx, &out)
 	return out, err
 }
 

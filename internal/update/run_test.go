@@ -30,6 +30,7 @@ type recorder struct {
 	rates   []update.Rates
 	stats   []update.StepStats // of its steps
 	scored  int
+	ref     float32 // log-probability that the reference gives every token
 	fail    error
 }
 
@@ -39,6 +40,9 @@ func (r *recorder) Score(_ context.Context, episodes []rollout.Episode, progress
 	for i, e := range episodes {
 		n := len(e.Tokens)
 		scores[i] = experience.Scores{Old: make([]float32, n), Ref: make([]float32, n), Values: make([]float32, n)}
+		for t := range n {
+			scores[i].Ref[t] = r.ref
+		}
 		progress(i + 1)
 	}
 	return scores, nil
