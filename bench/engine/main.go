@@ -34,7 +34,7 @@ func main() {
 	which := flag.String("part", "sampling", "what to measure: sampling")
 	first := flag.String("first-token", "", "measure the time to the first token of this model folder and print it as JSON; used by the benchmark itself")
 	flag.StringVar(&s.backend, "backend", engine.Auto, "auto, xla, xla:cuda or go; the peer runs on the same kind of device")
-	flag.StringVar(&s.smollm2, "smollm2", "", "folder of SmolLM2-135M, as `make smollm2` makes it; empty leaves it out")
+	flag.StringVar(&s.smollm2, "smollm2", "", "folder of SmolLM2-135M, as 'make smollm2' makes it; \"random\": one of its shape; empty leaves it out")
 	flag.StringVar(&s.python, "python", "python3", "an interpreter with torch and transformers; empty measures this project alone")
 	flag.StringVar(&s.peer, "peer", "bench/engine/peer.py", "the other side")
 	flag.IntVar(&s.threads, "threads", runtime.NumCPU(), "threads of the other side")

@@ -23,6 +23,19 @@ var small = nn.Config{
 	HeadDim: 32, RMSNormEps: 1e-5, RopeTheta: 10000, TieEmbeddings: true, MaxPositions: 512,
 }
 
+// smollm2 is the shape of SmolLM2-135M: speed does not depend on what the weights hold.
+var smollm2 = nn.Config{
+	Architecture: nn.Llama, VocabSize: 49152, HiddenSize: 576, IntermediateSize: 1536, Layers: 30, Heads: 9, KVHeads: 3,
+	HeadDim: 64, RMSNormEps: 1e-5, RopeTheta: 100000, TieEmbeddings: true, MaxPositions: 8192,
+}
+
+// write makes a model folder with random weights and the least tokenizer that a folder may have.
+func write(config nn.Config, folder string) error {
+	model := engine.Random(config, 1)
+	model.Files["tokenizer.json"] = []byte(`{"model":{"vocab":{"a":0}}}`)
+	return model.WriteFolder(folder)
+}
+
 // load is one shape of sampling work.
 type load struct {
 	batch, prompt, sampled int
@@ -42,10 +55,14 @@ func sampling(ctx context.Context, s settings) error {
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // a scratch folder
 	folder := filepath.Join(dir, "small")
-	model := engine.Random(small, 1)
-	model.Files["tokenizer.json"] = []byte(`{"model":{"vocab":{"a":0}}}`)
-	if err := model.WriteFolder(folder); err != nil {
+	if err := write(small, folder); err != nil {
 		return err
+	}
+	if s.smollm2 == "random" {
+		s.smollm2 = filepath.Join(dir, "smollm2")
+		if err := write(smollm2, s.smollm2); err != nil {
+			return err
+		}
 	}
 	short := func(n int) int { return max(int(float64(n)*s.scale), 4) }
 	loads := []load{{16, 32, short(128)}, {128, 32, short(128)}}

@@ -10,14 +10,12 @@ import (
 )
 
 // cache holds keys and values of a running batch: for each layer two arrays [B, KVHeads, S, HeadDim], position p of row
-// b at [b, :, p, :], each in one or more parts.
+// b at [b, :, p, :].
 type cache interface {
 	// reserve makes room for at least so many positions.
 	reserve(positions int) error
 	// memory returns keys and values of each layer, in turn, and S.
 	memory() ([]compute.Buffer, int)
-	// parts is the number of parts, of equal numbers of rows in order, that each array is kept in.
-	parts() int
 	// add appends the first count[b] of the chunk's positions to row b, at start[b]. fresh is
 	// [2·layers, B, KVHeads, C, HeadDim].
 	add(fresh compute.Buffer, chunk int, start, count []int32) error
@@ -32,7 +30,7 @@ type cache interface {
 // the whole cache. Elsewhere it stays on the device at its full size.
 func newCache(b *Backend, m modelShape, batch, maxLength int) (cache, error) {
 	if b.shared {
-		return newHostCache(b, m, batch), nil
+		return &hostCache{backend: b, model: m, batch: batch}, nil
 	}
 	return newDeviceCache(b, m, batch, cacheSize(maxLength))
 }
@@ -42,27 +40,11 @@ type hostCache struct {
 	backend *Backend
 	model   modelShape
 	batch   int // B
-	split   int // parts
 	size    int // S; grows with the longest row
 	buffers []compute.Buffer
 	flat    [][]float32 // of each buffer
 	fresh   []float32   // reused
 }
-
-func newHostCache(b *Backend, m modelShape, batch int) *hostCache {
-	return &hostCache{backend: b, model: m, batch: batch, split: parts(b, batch)}
-}
-
-// parts is the number of parts in which a batch's rows attend to the cache. XLA attends to a part on one processor, and
-// to two side by side; GoMLX's own backend divides the work itself.
-func parts(b *Backend, batch int) int {
-	if b.name == PureGo || batch == 1 {
-		return 1
-	}
-	return 2
-}
-
-func (c *hostCache) parts() int { return c.split }
 
 func (c *hostCache) memory() ([]compute.Buffer, int) { return c.buffers, c.size }
 
@@ -79,9 +61,8 @@ func (c *hostCache) reserve(positions int) error {
 
 // row returns row b of keys or values l (two a layer), [KVHeads, S, HeadDim].
 func (c *hostCache) row(l, b int) []float32 {
-	rows := c.batch / c.split
 	each := c.model.KVHeads * c.size * c.model.HeadDim
-	return c.flat[l*c.split+b/rows][b%rows*each:][:each]
+	return c.flat[l][b*each:][:each]
 }
 
 func (c *hostCache) add(fresh compute.Buffer, chunk int, start, count []int32) error {
@@ -119,13 +100,12 @@ func (c *hostCache) resize(from []int, taken, size int) error {
 	heads, dim := c.model.KVHeads, c.model.HeadDim
 	old := *c
 	c.batch, c.size, c.buffers, c.flat = len(from), size, nil, nil
-	c.split = parts(c.backend, c.batch)
 	defer old.free()
 	if size == 0 {
 		return nil
 	}
-	shape := shapes.Make(dtypes.Float32, c.batch/c.split, heads, size, dim)
-	for range 2 * c.model.Layers * c.split {
+	shape := shapes.Make(dtypes.Float32, c.batch, heads, size, dim)
+	for range 2 * c.model.Layers {
 		buffer, shared, err := c.backend.compute.NewSharedBuffer(0, shape)
 		if err != nil {
 			return fmt.Errorf("allocate a key-value cache of %d MiB: %w", c.model.cacheBytes(c.batch, size)>>20, err)
@@ -173,8 +153,6 @@ func newDeviceCache(b *Backend, m modelShape, batch, size int) (*deviceCache, er
 	}
 	return c, nil
 }
-
-func (c *deviceCache) parts() int { return 1 }
 
 func (c *deviceCache) memory() ([]compute.Buffer, int) { return c.buffers, c.size }
 

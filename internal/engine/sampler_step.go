@@ -113,7 +113,7 @@ func (r *run) execute(a *stepArrays) error {
 	if err != nil {
 		return err
 	}
-	shape := stepShape{batch: len(r.places), chunk: a.chunk, memory: size, parts: r.cache.parts(), mode: modeOf(r.params, forbidden)}
+	shape := stepShape{batch: len(r.places), chunk: a.chunk, memory: size, mode: modeOf(r.params, forbidden)}
 	p, err := s.backend.program(s.model.key()+shape.key(), func(g *graph.Graph) []*graph.Node { return s.model.step(g, shape) })
 	if err != nil {
 		return err
@@ -183,12 +183,11 @@ type stepShape struct {
 	batch  int // B
 	chunk  int // C
 	memory int // S, positions of the cache
-	parts  int // of the cache
 	mode   mode
 }
 
 func (s stepShape) key() string {
-	return fmt.Sprintf("/step B%d C%d S%d/%d %s", s.batch, s.chunk, s.memory, s.parts, s.mode.key())
+	return fmt.Sprintf("/step B%d C%d S%d %s", s.batch, s.chunk, s.memory, s.mode.key())
 }
 
 // modelShape builds the graphs of one network.
@@ -199,8 +198,25 @@ type modelShape struct {
 
 func (m modelShape) key() string { return fmt.Sprintf("%+v", m.Config) }
 
+// drawRows draws a token for each row from its last hidden state, last [B, D]. A single row is drawn twice, for the reason
+// that leastChunk gives.
+func (m modelShape) drawRows(weights nn.Weights, last, uniform, banned *graph.Node, s stepShape) nn.Drawn {
+	if m.leastChunk(s.batch) == 1 {
+		return s.mode.draw(m.Logits(weights, last), uniform, banned)
+	}
+	twice := func(x *graph.Node) *graph.Node {
+		if x == nil {
+			return nil
+		}
+		return graph.Concatenate([]*graph.Node{x, x}, 0)
+	}
+	d := s.mode.draw(m.Logits(weights, twice(last)), twice(uniform), twice(banned))
+	first := func(x *graph.Node) *graph.Node { return graph.SliceAxis(x, 0, graph.AxisRange(0, 1)) }
+	return nn.Drawn{Token: first(d.Token), LogProb: first(d.LogProb), Sampled: first(d.Sampled)}
+}
+
 // step is the graph of a step. Parameters: weights; tokens [B, C], start, count [B] int32; uniform [B], cosines and
-// sines [B, 1, C, HeadDim/2] float32; keys and values of each layer, [B, KVHeads, S, HeadDim], in parts; the mode's. Outputs: token, log-probability, sampled
+// sines [B, 1, C, HeadDim/2] float32; keys and values of each layer, [B, KVHeads, S, HeadDim]; the mode's. Outputs: token, log-probability, sampled
 // log-probability [B]; new keys and values [2·layers, B, KVHeads, C, HeadDim].
 func (m modelShape) step(g *graph.Graph, s stepShape) []*graph.Node {
 	weights := m.bind(g)
@@ -210,24 +226,19 @@ func (m modelShape) step(g *graph.Graph, s stepShape) []*graph.Node {
 	uniform := graph.Parameter(g, "uniform", shapes.Make(dtypes.Float32, s.batch))
 	angles := shapes.Make(dtypes.Float32, s.batch, 1, s.chunk, m.HeadDim/2)
 	rotation := nn.Rotation{Cos: graph.Parameter(g, "cos", angles), Sin: graph.Parameter(g, "sin", angles)}
-	cached := shapes.Make(dtypes.Float32, s.batch/s.parts, m.KVHeads, s.memory, m.HeadDim)
-	memory := make([][]nn.Memory, m.Layers)
+	cached := shapes.Make(dtypes.Float32, s.batch, m.KVHeads, s.memory, m.HeadDim)
+	memory := make([]nn.Memory, m.Layers)
 	for l := range memory {
-		memory[l] = make([]nn.Memory, s.parts)
-		for i := range memory[l] {
-			memory[l][i].Keys = graph.Parameter(g, fmt.Sprintf("keys%d.%d", l, i), cached)
-		}
-		for i := range memory[l] {
-			memory[l][i].Values = graph.Parameter(g, fmt.Sprintf("values%d.%d", l, i), cached)
-		}
+		memory[l].Keys = graph.Parameter(g, fmt.Sprintf("keys%d", l), cached)
+		memory[l].Values = graph.Parameter(g, fmt.Sprintf("values%d", l), cached)
 	}
 	hidden, fresh := m.Extend(weights, tokens, start, rotation, memory)
-	logits := m.Logits(weights, nn.Pick(hidden, graph.SubScalar(count, 1)))
+	last := nn.Pick(hidden, graph.SubScalar(count, 1))
 	var banned *graph.Node
 	if s.mode.banned > 0 {
 		banned = graph.Parameter(g, "banned", shapes.Make(dtypes.Int32, s.batch, s.mode.banned))
 	}
-	d := s.mode.draw(logits, uniform, banned)
+	d := m.drawRows(weights, last, uniform, banned, s)
 	var grown []*graph.Node
 	for _, f := range fresh {
 		grown = append(grown, f.Keys, f.Values)

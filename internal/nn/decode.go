@@ -11,37 +11,22 @@ import (
 // Memory is one layer's keys and values of earlier positions, [B, KVHeads, S, HeadDim] each, keys rotated.
 type Memory struct{ Keys, Values *Node }
 
-// rows returns the keys and values of part of the batch.
-func (m Memory) rows(from, to int) Memory {
-	return Memory{SliceAxis(m.Keys, 0, AxisRange(from, to)), SliceAxis(m.Values, 0, AxisRange(from, to))}
-}
-
 // Extend appends up to C tokens to each row of a running batch: tokens [B, C] int32, padded on the right; start [B]
 // int32, the number of positions each row already holds in memory; r the rotation of the new positions, for each row its
-// own. memory holds for each layer one or more parts, [layer][part], which are the rows in order and in equal shares: a
-// device may work on parts side by side.
+// own; memory one Memory a layer.
 // It returns hidden states [B, C, D] before the final norm, and each layer's keys and values of the new positions,
 // [B, KVHeads, C, HeadDim]. What a row's memory holds from start on is ignored, but must be finite.
-func (c Config) Extend(w Weights, tokens, start *Node, r Rotation, memory [][]Memory) (hidden *Node, fresh []Memory) {
+func (c Config) Extend(w Weights, tokens, start *Node, r Rotation, memory []Memory) (hidden *Node, fresh []Memory) {
 	g, batch, chunk := tokens.Graph(), tokens.Shape().Dim(0), tokens.Shape().Dim(1)
 	causal := Reshape(LowerTriangular(g, chunk), 1, 1, chunk, chunk)
-	size := memory[0][0].Keys.Shape().Dim(2)
+	size := memory[0].Keys.Shape().Dim(2)
 	// held marks which positions of the memory are the row's own, [B, 1, 1, S].
 	held := LessThan(Iota(g, shapes.Make(dtypes.Int32, batch, 1, 1, size), 3), Reshape(start, batch, 1, 1, 1))
 	x := c.Embed(w, tokens)
 	for l := range c.Layers {
 		x = c.Block(w, l, x, r, func(q, k, v *Node) *Node {
 			fresh = append(fresh, Memory{k, v})
-			var parts []*Node
-			for i, old := range memory[l] {
-				from, to := batch*i/len(memory[l]), batch*(i+1)/len(memory[l])
-				rows := func(x *Node) *Node { return SliceAxis(x, 0, AxisRange(from, to)) }
-				parts = append(parts, attendBoth(rows(q), old, rows(held), Memory{k, v}.rows(from, to), causal))
-			}
-			if len(parts) == 1 {
-				return parts[0]
-			}
-			return Concatenate(parts, 0)
+			return attendBoth(q, memory[l], held, Memory{k, v}, causal)
 		})
 	}
 	return x, fresh
