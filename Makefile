@@ -108,7 +108,7 @@ golden:
 bench: bench-grade bench-engine
 bench-grade:
 	bench/grade/run.sh
-# FLAGS reach the program: FLAGS='-part sampling -n 5'. PYTHON names an interpreter with torch and transformers.
+# FLAGS are run.sh's: FLAGS='sampling -n 5'. PYTHON names an interpreter with torch and transformers.
 bench-engine: xla smollm2
 	bench/engine/run.sh $(FLAGS)
 

@@ -1,15 +1,21 @@
 #!/bin/sh
 # Measures this project's engine beside PyTorch and transformers: same weights, same tokens, same machine, one run.
-# Usage: bench/engine/run.sh [flags of bench/engine, for example -part sampling -n 5 -backend xla:cuda]
+# Usage: bench/engine/run.sh [sampling|training|all] [flags of bench/engine/PART, for example -n 5 -backend xla:cuda]
 # PYTHON names an interpreter that has torch and transformers; without it one is installed into out/bench-engine.
-# BINARY names a bench/engine that is built already; with it and PYTHON no network and no Go are needed.
+# BIN names a folder with bench/engine/sampling and training built already; with PYTHON, neither network nor Go is needed.
 set -eu
 
 cd "$(dirname "$0")/../.."
 out=out/bench-engine
 python=${PYTHON:-}
-binary=${BINARY:-}
+bin=${BIN:-}
 model="${XDG_CACHE_HOME:-$HOME/.cache}/multiattempt/models/SmolLM2-135M-Instruct"
+part=all
+case "${1:-}" in sampling | training | all)
+	part=$1
+	shift
+	;;
+esac
 
 mkdir -p "$out"
 if [ -z "$python" ]; then
@@ -23,13 +29,19 @@ if [ -z "$python" ]; then
 		cp bench/engine/requirements.txt "$venv/requirements.txt"
 	fi
 fi
-if [ -z "$binary" ]; then
-	binary=$out/engine
-	go build -o "$binary" ./bench/engine
+if [ -z "$bin" ]; then
+	bin=$out
+	go build -o "$bin/" ./bench/engine/...
 fi
-if [ -d "$model" ]; then
-	set -- -smollm2 "$model" "$@"
-else
-	echo "no SmolLM2-135M (make smollm2): the small model only" >&2
+if [ "$part" != training ]; then
+	if [ -d "$model" ]; then
+		smollm2=$model
+	else
+		echo "no SmolLM2-135M (make smollm2): random weights of its shape take its place" >&2
+		smollm2=random
+	fi
+	"$bin/sampling" -python "$python" -smollm2 "$smollm2" "$@"
 fi
-exec "$binary" -python "$python" "$@"
+if [ "$part" != sampling ]; then
+	"$bin/training" -python "$python" "$@"
+fi

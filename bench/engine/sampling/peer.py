@@ -1,4 +1,4 @@
-"""The other side of bench/engine: transformers and PyTorch on the same weights and tokens.
+"""The other side of bench/engine/sampling: transformers on the same weights and tokens.
 
 One JSON request a line on standard input, one JSON reply a line on standard output. With --first-token it loads the
 model, samples one token, prints the times and ends.

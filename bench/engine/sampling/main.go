@@ -1,5 +1,5 @@
-// Command engine measures this project's engine beside PyTorch and transformers: same weights, same tokens, same machine,
-// one run. It prints a table with ratios; peer.py, which it starts, is the other side.
+// Command sampling measures the engine's sampler beside transformers' generate: same weights, same prompts, as many
+// tokens, same machine, one run. It prints a table with ratios; peer.py, which it starts, is the other side.
 package main
 
 import (
@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strings"
 
 	"multiattempt/internal/engine"
 )
@@ -24,41 +23,26 @@ type settings struct {
 	scale   float64 // shortens the rows, for a smoke test
 }
 
-// part is one half of the benchmark.
-type part func(ctx context.Context, s settings) error
-
-var parts = map[string]part{"sampling": sampling}
-
 func main() {
 	var s settings
-	which := flag.String("part", "sampling", "what to measure: sampling")
 	first := flag.String("first-token", "", "measure the time to the first token of this model folder and print it as JSON; used by the benchmark itself")
 	flag.StringVar(&s.backend, "backend", engine.Auto, "auto, xla, xla:cuda or go; the peer runs on the same kind of device")
 	flag.StringVar(&s.smollm2, "smollm2", "", "folder of SmolLM2-135M, as 'make smollm2' makes it; \"random\": one of its shape; empty leaves it out")
 	flag.StringVar(&s.python, "python", "python3", "an interpreter with torch and transformers; empty measures this project alone")
-	flag.StringVar(&s.peer, "peer", "bench/engine/peer.py", "the other side")
+	flag.StringVar(&s.peer, "peer", "bench/engine/sampling/peer.py", "the other side")
 	flag.IntVar(&s.threads, "threads", runtime.NumCPU(), "threads of the other side")
 	flag.IntVar(&s.repeat, "n", 3, "repetitions, of which the best counts")
 	flag.Float64Var(&s.scale, "scale", 1, "shortens what is generated; for smoke tests")
 	flag.Parse()
-	if err := run(context.Background(), s, *which, *first); err != nil {
-		fmt.Fprintln(os.Stderr, "engine:", err)
+	if err := run(context.Background(), s, *first); err != nil {
+		fmt.Fprintln(os.Stderr, "sampling:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, s settings, which, first string) error {
+func run(ctx context.Context, s settings, first string) error {
 	if first != "" {
 		return firstToken(ctx, s.backend, first)
 	}
-	for _, name := range strings.Split(which, ",") {
-		measure, ok := parts[name]
-		if !ok {
-			return fmt.Errorf("unknown part %q", name)
-		}
-		if err := measure(ctx, s); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	return nil
+	return sampling(ctx, s)
 }
