@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -53,6 +54,20 @@ func TestBadFiles(t *testing.T) {
 			}
 			require.Positive(t, wants, "the file says what it wants")
 		})
+	}
+}
+
+// TestTheAlgorithmsSettingsAreDocumented requires a word on each in docs/algorithms.md.
+func TestTheAlgorithmsSettingsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/algorithms.md")
+	require.NoError(t, err)
+	for section, of := range map[string]any{"reward": spec.Reward{}, "advantage": spec.Advantage{}, "update": spec.Update{}} {
+		for i := range reflect.TypeOf(of).NumField() {
+			key := reflect.TypeOf(of).Field(i).Tag.Get("json")
+			if !strings.Contains(string(text), "`"+section+"."+key) {
+				require.Contains(t, string(text), "`."+key+"`", "%s.%s", section, key)
+			}
+		}
 	}
 }
 
