@@ -15,7 +15,7 @@ import (
 // saveCheckpoint stores the state below dir as a checkpoint, makes it the run's latest, and only then deletes those that
 // are not to be kept. It returns the policy as the checkpoint itself holds it. The one before stays in any case: until the
 // workflow has this one on record, a learner that takes over starts from there.
-func saveCheckpoint(ctx context.Context, s blob.Store, meta checkpoint.Meta, keep int, dir string) (CheckpointRef, Policy, error) {
+func saveCheckpoint(ctx context.Context, s blob.Store, meta checkpoint.Meta, keep checkpoint.Retention, dir string) (CheckpointRef, Policy, error) {
 	ref, err := checkpoint.Save(ctx, s, meta, dir)
 	if err != nil {
 		return ref, Policy{}, err
@@ -27,7 +27,8 @@ func saveCheckpoint(ctx context.Context, s blob.Store, meta checkpoint.Meta, kee
 	if _, err := checkpoint.Advance(ctx, s, checkpoint.Latest, checkpoint.Target{Checkpoint: ref}); err != nil {
 		return ref, policy, err
 	}
-	_, err = checkpoint.Prune(ctx, s, meta.Run, max(2, keep))
+	keep.Keep = max(2, keep.Keep)
+	_, err = checkpoint.Prune(ctx, s, meta.Run, keep)
 	return ref, policy, err
 }
 
@@ -62,8 +63,6 @@ func (d *Data) standing(ctx context.Context, run, settings string) (CheckpointRe
 
 // MarkBest makes a checkpoint the run's best, decided after its evaluation.
 func (d *Data) MarkBest(ctx context.Context, in MarkBestInput) error {
-	_, stop := beat(ctx)
-	defer stop()
 	_, err := alive(ctx, func(*pulse) (checkpoint.Target, error) {
 		return checkpoint.Advance(ctx, d.store, checkpoint.Best, checkpoint.Target{Checkpoint: in.Checkpoint, Score: in.Score})
 	})

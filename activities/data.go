@@ -38,11 +38,11 @@ func (d *Data) ResolveSpec(ctx context.Context, in ResolveSpecInput) (ResolveSpe
 }
 
 func (d *Data) resolveSpec(ctx context.Context, in ResolveSpecInput, pulse *pulse) (ResolveSpecOutput, error) {
-	run, err := spec.Resolve(in.Spec, d.presets.Train)
-	if err != nil {
+	if err := checkRun(in.Run); err != nil {
 		return ResolveSpecOutput{}, err
 	}
-	if err := checkRun(in.Run); err != nil {
+	run, from, err := d.settings(ctx, in)
+	if err != nil {
 		return ResolveSpecOutput{}, err
 	}
 	if run.Name == "" {
@@ -82,11 +82,26 @@ func (d *Data) resolveSpec(ctx context.Context, in ResolveSpecInput, pulse *puls
 		}
 	}
 	out.Warnings = identity.Warnings()
-	if out.Data, err = putJSON(ctx, d.store, runKey(in.Run), dataName, identity); err != nil {
+	if err := d.describe(ctx, in.Run, run, identity, &out); err != nil {
 		return out, err
 	}
-	out.Spec, err = putJSON(ctx, d.store, runKey(in.Run), "spec", run)
+	if out.Checkpoint.IsZero() && from != nil {
+		pulse.report(Progress{What: "copy the checkpoint"})
+		out.Checkpoint, out.Restored, err = d.branch(ctx, *from, in.Run, out.Digest)
+	}
 	return out, err
+}
+
+// describe stores what a run consists of beside its checkpoints: its data's identity, its base and its settings.
+func (d *Data) describe(ctx context.Context, name string, run spec.Run, identity dataset.Identity, out *ResolveSpecOutput) (err error) {
+	if out.Data, err = putJSON(ctx, d.store, runKey(name), dataName, identity); err != nil {
+		return err
+	}
+	if _, err = putJSON(ctx, d.store, runKey(name), "base", out.Base); err != nil {
+		return err
+	}
+	out.Spec, err = putJSON(ctx, d.store, runKey(name), "spec", run)
+	return err
 }
 
 // checkRun refuses a workflow id that cannot be part of a key.

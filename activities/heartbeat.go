@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	// beatEvery is how often an activity says that its worker lives.
-	beatEvery = 4 * time.Second
+	// beatEvery is how often an activity says that its worker lives: several times in a workflow's heartbeat time-out, the
+	// short one of the kill tests included.
+	beatEvery = time.Second
 	// stallLimit is how long an activity may do so without progress; then it falls silent and is given to another worker.
 	// Compiling the programs of a large model is the longest silence of a healthy one.
 	stallLimit = 20 * time.Minute

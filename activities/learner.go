@@ -24,6 +24,9 @@ type Learner struct {
 	device   chan struct{} // holds one token while an activity computes
 	resident *resident     // PPO state on the device, nil: none
 	tuning   *tuning       // fine-tuning state on the device, nil: none
+	parked   []parked      // PPO states that wait on the local disk, the longest waiting first
+
+	stateBytes int64 // about what the resident's full state takes on disk
 }
 
 // NewLearner returns the activities of a worker that trains with engine. own is the task queue that leads to this worker
@@ -38,7 +41,7 @@ func NewLearner(store blob.Store, engine Engine, models *Models, own, dir string
 	return &Learner{store: store, engine: engine, models: models, own: own, dir: dir, device: make(chan struct{}, 1)}, nil
 }
 
-// StepRecord holds every number of one step: the object under RecordKey.
+// StepRecord holds every number of one step: the object under RecordKey once Commit gave it that name.
 type StepRecord struct {
 	Run        string         `json:"run"`
 	Step       int            `json:"step"` // iterations done, this one included
@@ -99,7 +102,7 @@ func (l *Learner) update(ctx context.Context, in UpdateInput, pulse *pulse) (out
 	if record.Scores, err = seen.store(ctx, l.store, in.At.Run, step); err != nil {
 		return out, err
 	}
-	ref, err := putRecord(ctx, l.store, record)
+	ref, err := putJSON(ctx, l.store, stepKey(in.At.Run, step), "record", record)
 	if err != nil {
 		return out, err
 	}
@@ -156,19 +159,24 @@ func (l *Learner) checkpoint(ctx context.Context, at Position, pulse *pulse) (ou
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // emptied when the next process starts
 	pulse.report(Progress{What: "write state"})
+	if err := l.room(dir); err != nil {
+		return out, err
+	}
 	if err := writeState(ctx, r.learner, dir); err != nil {
 		return out, errors.Join(err, l.drop())
 	}
 	if err := r.state.Write(filepath.Join(dir, checkpoint.StateDir), r.spec.Update); err != nil {
 		return out, err
 	}
+	l.stateBytes = treeBytes(dir)
 	pulse.report(Progress{What: "store state"})
 	out.Own = l.own
 	meta := checkpoint.Meta{Run: at.Run, Step: at.Step()}
 	if meta.Spec, err = r.spec.Digest(); err != nil {
 		return out, err
 	}
-	if out.Checkpoint, out.Policy, err = saveCheckpoint(ctx, l.store, meta, r.spec.Checkpoint.Keep, dir); err != nil {
+	keep := checkpoint.Retention{Keep: r.spec.Checkpoint.Keep, KeepEvery: r.spec.Checkpoint.KeepEvery}
+	if out.Checkpoint, out.Policy, err = saveCheckpoint(ctx, l.store, meta, keep, dir); err != nil {
 		return out, err
 	}
 	if out.Policy.Digest != at.Policy.Digest {

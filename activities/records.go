@@ -10,15 +10,14 @@ import (
 	"multiattempt/internal/blob"
 )
 
-// putRecord stores a step's record under its name. A repeated step writes the same bytes again.
-func putRecord(ctx context.Context, s blob.Store, r StepRecord) (blob.Ref, error) {
-	b, err := json.Marshal(r)
-	if err != nil {
-		return blob.Ref{}, fmt.Errorf("encode record of step %d: %w", r.Step, err)
+// Commit gives a step's record the name under which everybody finds it. The workflow asks for it once it has accepted the
+// step: what a worker writes that was given up for dead never gets a name.
+func (d *Data) Commit(ctx context.Context, in CommitInput) error {
+	b, err := blob.Load(ctx, d.store, in.Record)
+	if err == nil {
+		_, err = d.store.Put(ctx, RecordKey(in.Run, in.Step), bytes.NewReader(b), int64(len(b)), blob.PutOptions{})
 	}
-	ref := blob.Ref{Key: RecordKey(r.Run, r.Step), SHA256: blob.Sum(b), Size: int64(len(b))}
-	_, err = s.Put(ctx, ref.Key, bytes.NewReader(b), ref.Size, blob.PutOptions{})
-	return ref, err
+	return failure(err)
 }
 
 // Records returns every step's record of a run, in the order of steps: its metrics.

@@ -32,15 +32,26 @@ func (r *resident) is(at Position) bool {
 // close frees the device's memory.
 func (r *resident) close() error { return r.learner.Close() }
 
+// statesPerModel is about how many times the model a checkpoint holds: policy and critic, each with two Adam moments.
+const statesPerModel = 6
+
 // hold returns a learner in the state that at describes: the one on the device, or a rebuilt one in its place.
 func (l *Learner) hold(ctx context.Context, at Position, pulse *pulse) (*resident, error) {
 	if l.resident.is(at) {
 		return l.resident, nil
 	}
-	if err := l.drop(); err != nil {
+	if err := l.park(ctx, pulse); err != nil {
 		return nil, err
 	}
-	r, err := l.restore(ctx, at, pulse)
+	r, err := l.unpark(ctx, at, pulse)
+	if err != nil {
+		return nil, fmt.Errorf("bring back learner of %s at step %d: %w", at.Run, at.Step(), err)
+	}
+	if r != nil {
+		l.resident = r
+		return r, nil
+	}
+	r, err = l.restore(ctx, at, pulse)
 	if err != nil {
 		return nil, fmt.Errorf("restore learner of %s at step %d: %w", at.Run, at.Step(), err)
 	}
@@ -81,6 +92,9 @@ func (l *Learner) restore(ctx context.Context, at Position, pulse *pulse) (*resi
 			return nil, err
 		}
 		r.step, r.policy = at.Checkpoint.Step, at.Restored
+		l.stateBytes = treeBytes(dir)
+	} else {
+		l.stateBytes = statesPerModel * treeBytes(base)
 	}
 	r.learner, err = l.engine.NewLearner(ctx, o)
 	return r, err

@@ -255,6 +255,9 @@ func (d *Data) resolveFinetune(ctx context.Context, in ResolveSpecInput, pulse *
 	if out.Checkpoint, out.Policy, err = d.standing(ctx, in.Run, out.Digest); err != nil {
 		return out, err
 	}
+	if _, err = putJSON(ctx, d.store, runKey(in.Run), "base", out.Base); err != nil {
+		return out, err
+	}
 	out.Spec, err = putJSON(ctx, d.store, runKey(in.Run), "spec", f)
 	return out, err
 }

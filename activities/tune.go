@@ -41,7 +41,7 @@ func (l *Learner) Tune(ctx context.Context, in TuneInput) (TuneOutput, error) {
 }
 
 func (l *Learner) tune(ctx context.Context, in TuneInput, pulse *pulse) (out TuneOutput, err error) {
-	t, err := l.holdTuning(ctx, in)
+	t, err := l.holdTuning(ctx, in, pulse)
 	if err != nil {
 		return out, err
 	}
@@ -67,7 +67,7 @@ func (l *Learner) tune(ctx context.Context, in TuneInput, pulse *pulse) (out Tun
 		return out, err
 	}
 	out = TuneOutput{Loss: stats.Loss, Own: l.own}
-	if out.Checkpoint, out.Policy, err = saveCheckpoint(ctx, l.store, meta, tuningCheckpoints, dir); err != nil {
+	if out.Checkpoint, out.Policy, err = saveCheckpoint(ctx, l.store, meta, checkpoint.Retention{Keep: tuningCheckpoints}, dir); err != nil {
 		return out, err
 	}
 	t.step = meta.Step
@@ -78,11 +78,11 @@ func (l *Learner) tune(ctx context.Context, in TuneInput, pulse *pulse) (out Tun
 const tuningCheckpoints = 2
 
 // holdTuning returns the fine-tuning in the state that the input names: the one on the device, or a restored one.
-func (l *Learner) holdTuning(ctx context.Context, in TuneInput) (*tuning, error) {
+func (l *Learner) holdTuning(ctx context.Context, in TuneInput, pulse *pulse) (*tuning, error) {
 	if t := l.tuning; t != nil && t.run == in.Run && t.settings == in.Spec && t.step == in.Checkpoint.Step {
 		return t, nil
 	}
-	if err := l.drop(); err != nil {
+	if err := l.park(ctx, pulse); err != nil {
 		return nil, err
 	}
 	f, err := loadJSON[spec.Finetune](ctx, l.store, in.Spec)

@@ -63,6 +63,13 @@ func (p Position) At(c CheckpointRef, policy Policy) Position {
 type ResolveSpecInput struct {
 	Run  string          `json:"run"`
 	Spec json.RawMessage `json:"spec"` // fields of spec.Run; a preset and the defaults fill in the rest
+	Fork *Fork           `json:"fork,omitempty"`
+}
+
+// Fork names the checkpoint of an older run that a new run starts from.
+type Fork struct {
+	Run  string `json:"run"`
+	Step int    `json:"step"` // 0: the run's latest checkpoint
 }
 
 // Plan holds the numbers of a resolved spec.Run that the workflow itself goes by.
@@ -161,6 +168,13 @@ type UpdateOutput struct {
 	KL       float64  `json:"kl_k3_mean_per_token"`
 	PolicyLR float64  `json:"policy_lr"`
 	Own      string   `json:"own_queue"`
+}
+
+// CommitInput names the record of a step that the workflow has accepted.
+type CommitInput struct {
+	Run    string   `json:"run"`
+	Step   int      `json:"step"` // iterations done, this one included
+	Record blob.Ref `json:"record"`
 }
 
 // CheckpointInput says which state to keep.

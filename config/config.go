@@ -6,6 +6,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -80,11 +81,28 @@ type Backend struct {
 	Choice string `mapstructure:"choice"` // auto, xla, xla:cuda or go
 }
 
+// Role is a kind of work that a worker process takes.
+type Role string
+
+// The roles, each with task queues of its own. Control runs on any machine; the other two want an accelerator.
+const (
+	RoleControl Role = "control" // workflows, data, rewards, scores
+	RoleRollout Role = "rollout" // samples episodes
+	RoleLearner Role = "learner" // trains and keeps checkpoints
+)
+
+// Roles returns every role.
+func Roles() []Role { return []Role{RoleControl, RoleRollout, RoleLearner} }
+
 // Worker limits one worker process.
 type Worker struct {
+	Roles              []Role        `mapstructure:"roles"`               // what this process takes, each once
 	RolloutConcurrency int           `mapstructure:"rollout_concurrency"` // shards sampled at the same time
 	StopTimeout        time.Duration `mapstructure:"stop_timeout"`        // for activities to finish after a stop; longer than one checkpoint
 }
+
+// Has reports whether the process takes work of role r.
+func (w Worker) Has(r Role) bool { return slices.Contains(w.Roles, r) }
 
 // Log says what is written to standard error.
 type Log struct {

@@ -62,7 +62,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		Store: config.Store{Endpoint: "[::1]:9000", Bucket: "runs", Region: "eu-west-1", TLS: true, CAFile: "/ca.pem", AccessKey: "ak",
 			SecretKey: "secret-that-must-not-show", SessionToken: "token-that-must-not-show"},
 		Backend: config.Backend{Choice: "xla"},
-		Worker:  config.Worker{RolloutConcurrency: 4, StopTimeout: 5 * time.Minute},
+		Worker:  config.Worker{Roles: []config.Role{config.RoleControl, config.RoleRollout}, RolloutConcurrency: 4, StopTimeout: 5 * time.Minute},
 		Log:     config.Log{Level: "debug", Format: "json"},
 		Metrics: config.Metrics{Listen: "127.0.0.1:9464"},
 		Tracing: config.Tracing{Endpoint: "http://127.0.0.1:4317", Ratio: 0.5},

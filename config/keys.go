@@ -41,6 +41,7 @@ func keys() []key {
 		{path: "store.secret_key", fallback: ""},
 		{path: "store.session_token", fallback: ""},
 		{path: "backend.choice", fallback: "auto", flag: "backend", help: "what computes: auto, xla, xla:cuda or go"},
+		{path: "worker.roles", fallback: "control,rollout,learner", flag: "roles", help: "what a worker takes: control, rollout, learner, comma-separated"},
 		{path: "worker.rollout_concurrency", fallback: 1},
 		{path: "worker.stop_timeout", fallback: time.Minute},
 		{path: "log.level", fallback: "warn", flag: "log-level", help: "what goes to standard error: debug, info, warn or error"},

@@ -142,6 +142,7 @@ func (c Config) Validate() error {
 	want(c.Temporal.Queue != "", "temporal.queue", c.Temporal.Queue, "a task queue's name")
 	want(slices.Contains([]string{"auto", "xla", "xla:cuda", "go"}, c.Backend.Choice), "backend.choice", c.Backend.Choice,
 		"one of auto, xla, xla:cuda, go")
+	want(areRoles(c.Worker.Roles), "worker.roles", c.Worker.Roles, "one or more of control, rollout, learner, each once")
 	want(1 <= c.Worker.RolloutConcurrency && c.Worker.RolloutConcurrency <= 64, "worker.rollout_concurrency", c.Worker.RolloutConcurrency, "from 1 to 64")
 	want(time.Second <= c.Worker.StopTimeout && c.Worker.StopTimeout <= 24*time.Hour, "worker.stop_timeout", c.Worker.StopTimeout, "from 1s to 24h")
 	want(slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level", c.Log.Level, "one of debug, info, warn, error")
@@ -158,6 +159,16 @@ func (c Config) Validate() error {
 		return nil
 	}
 	return invalid(wrong)
+}
+
+// areRoles reports whether the list names known roles, each once, and at least one.
+func areRoles(roles []Role) bool {
+	for i, r := range roles {
+		if !slices.Contains(Roles(), r) || slices.Contains(roles[:i], r) {
+			return false
+		}
+	}
+	return len(roles) > 0
 }
 
 func invalid(wrong []spec.FieldError) error {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/user"
 	"slices"
 	"strings"
 
@@ -31,7 +32,7 @@ func DialTemporal(ctx context.Context, t config.Temporal, log sdklog.Logger, wit
 		return nil, err
 	}
 	o := client.Options{
-		HostPort: t.Address, Namespace: t.Namespace, Logger: log, DataConverter: payloads,
+		HostPort: t.Address, Namespace: t.Namespace, Logger: log, Identity: identity(), DataConverter: payloads,
 		// Messages and stack traces of failures are payloads, too, when payloads are encrypted.
 		FailureConverter: temporal.NewDefaultFailureConverter(temporal.DefaultFailureConverterOptions{
 			DataConverter: payloads, EncodeCommonAttributes: t.Codec.On(),
@@ -55,6 +56,18 @@ func DialTemporal(ctx context.Context, t config.Temporal, log sdklog.Logger, wit
 		return nil, fmt.Errorf("connect to Temporal at %s, namespace %s: %w", t.Address, t.Namespace, err)
 	}
 	return c, nil
+}
+
+// identity is who histories say that asked for something, or did it: user@host and the process.
+func identity() string {
+	name, host := "unknown", "unknown"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if h, err := os.Hostname(); err == nil {
+		host = h
+	}
+	return fmt.Sprintf("%s@%s (%d)", name, host, os.Getpid())
 }
 
 func temporalTLS(t config.TemporalTLS) (*tls.Config, error) {

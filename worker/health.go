@@ -59,7 +59,7 @@ func (p *place) known(c *client.Options) {
 func (p *place) announce(t config.Temporal, q queues) error {
 	s := serving{
 		PID: os.Getpid(), Identity: p.identity(), Namespace: t.Namespace, Started: time.Now().UTC(),
-		Workflows: q.control, Queues: []string{q.control, q.rollout, q.learner, q.own},
+		Workflows: q.control, Queues: q.polled(),
 	}
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {

@@ -134,6 +134,9 @@ func (o *observer) InterceptActivity(_ context.Context, next interceptor.Activit
 	return i
 }
 
+// commitName is the type of the activity activities.Data.Commit.
+const commitName = "Commit"
+
 // observedActivity counts what activities of one worker do.
 type observedActivity struct {
 	interceptor.ActivityInboundInterceptorBase
@@ -150,12 +153,14 @@ func (a *observedActivity) ExecuteActivity(ctx context.Context, in *interceptor.
 		return out, err
 	}
 	run := runOf(info.WorkflowExecution.ID)
+	if info.ActivityType.Name == commitName { // a step's record has its name now
+		a.observer.trackers.changed(run)
+	}
 	switch v := out.(type) {
 	case activities.RolloutOutput:
 		a.observer.meter.Rollout(run, v.Count, v.Tokens, took)
 	case activities.UpdateOutput:
 		a.observer.iteration(ctx, v.Record)
-		a.observer.trackers.changed(run)
 	case activities.ScoreTableOutput:
 		a.observer.trackers.changed(run)
 	}

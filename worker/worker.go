@@ -66,88 +66,91 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, options ...Op
 }
 
 // serve works on the queues until ctx ends.
-func serve(ctx context.Context, cfg config.Config, log *slog.Logger, temporal client.Client, store blob.Store, place *place, offers offer) error {
-	backend, err := engine.Open(cfg.Backend.Choice)
-	if err != nil {
-		return err
+func serve(ctx context.Context, cfg config.Config, log *slog.Logger, temporal client.Client, store blob.Store, place *place, offers offer) (err error) {
+	var backend *engine.Backend // nil: this process computes nothing
+	if cfg.Worker.Has(config.RoleRollout) || cfg.Worker.Has(config.RoleLearner) {
+		if backend, err = engine.Open(cfg.Backend.Choice); err != nil {
+			return err
+		}
+		defer backend.Close()
+		if note := backend.Note(); note != "" {
+			log.Warn("pure-Go backend", "note", note)
+		}
 	}
-	defer backend.Close()
-	queues := queuesOf(cfg.Temporal.Queue, place.name)
+	queues := queuesOf(cfg.Temporal.Queue, place.name, cfg.Worker)
 	set, err := compose(cfg, log, store, backend, place.dir, queues.own)
 	if err != nil {
 		return err
 	}
-	for name, source := range offers.rewards {
-		activities.OfferReward(set.Data, name, source)
-	}
-	if note := backend.Note(); note != "" {
-		log.Warn("pure-Go backend", "note", note)
+	if set.Data != nil {
+		for name, source := range offers.rewards {
+			activities.OfferReward(set.Data, name, source)
+		}
 	}
 	if err := place.announce(cfg.Temporal, queues); err != nil {
 		return err
 	}
-	log.Info("worker starts", telemetry.AttrWorker, place.name, telemetry.AttrQueue, cfg.Temporal.Queue, telemetry.AttrBackend, backend.Describe())
+	log.Info("worker starts", telemetry.AttrWorker, place.name, telemetry.AttrQueue, cfg.Temporal.Queue, "roles", cfg.Worker.Roles)
 	return errors.Join(work(ctx, cfg.Worker, temporal, queues, set), set.Close())
 }
 
-// compose makes the activities of one process.
+// compose makes the activities of the process's roles.
 func compose(cfg config.Config, log *slog.Logger, store blob.Store, backend *engine.Backend, dir, own string) (activities.Set, error) {
+	store, e := instrument(store, device{backend, log})
 	models, err := activities.NewModels(store, filepath.Join(dir, "models"))
 	if err != nil {
 		return activities.Set{}, err
 	}
-	e := device{backend, log}
-	learner, err := activities.NewLearner(store, e, models, own, filepath.Join(dir, "learner"))
-	if err != nil {
-		return activities.Set{}, err
+	var set activities.Set
+	if cfg.Worker.Has(config.RoleControl) {
+		named := activities.Presets{Train: presets.Train(), Finetune: presets.Finetune(), Model: presets.Model}
+		set.Data = activities.NewData(store, e, models, named, Sources(cfg), cfg.DataDir)
 	}
-	named := activities.Presets{Train: presets.Train(), Finetune: presets.Finetune(), Model: presets.Model}
-	return activities.Set{
-		Data:     activities.NewData(store, e, models, named, Sources(cfg), cfg.DataDir),
-		Rollouts: activities.NewRollouts(store, e, models),
-		Learner:  learner,
-	}, nil
+	if cfg.Worker.Has(config.RoleRollout) {
+		set.Rollouts = activities.NewRollouts(store, e, models)
+	}
+	if cfg.Worker.Has(config.RoleLearner) {
+		if set.Learner, err = activities.NewLearner(store, e, models, own, filepath.Join(dir, "learner")); err != nil {
+			return activities.Set{}, err
+		}
+	}
+	return set, nil
 }
 
-// queues are the task queues of one process.
+// queues are the task queues of one process; those of roles that it does not have are empty.
 type queues struct{ control, rollout, learner, own string }
 
-func queuesOf(base, worker string) queues {
-	q := queues{control: base, rollout: telemetry.RolloutQueue(base), learner: telemetry.LearnerQueue(base)}
-	q.own = telemetry.OwnLearnerQueue(q.learner, worker)
+func queuesOf(base, worker string, w config.Worker) (q queues) {
+	if w.Has(config.RoleControl) {
+		q.control = base
+	}
+	if w.Has(config.RoleRollout) {
+		q.rollout = telemetry.RolloutQueue(base)
+	}
+	if w.Has(config.RoleLearner) {
+		q.learner = telemetry.LearnerQueue(base)
+		q.own = telemetry.OwnLearnerQueue(q.learner, worker)
+	}
 	return q
 }
 
-// work polls every queue until ctx ends or one of the pollers cannot go on.
+// polled lists the queues on which activities are taken.
+func (q queues) polled() (all []string) {
+	for _, name := range []string{q.control, q.rollout, q.learner, q.own} {
+		if name != "" {
+			all = append(all, name)
+		}
+	}
+	return all
+}
+
+// work polls the queues of what set offers until ctx ends or one of the pollers cannot go on.
 func work(ctx context.Context, limits config.Worker, temporal client.Client, q queues, set activities.Set) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	options := sdkworker.Options{
-		WorkerStopTimeout:            limits.StopTimeout,
-		MaxHeartbeatThrottleInterval: heartbeatThrottle,
-		DeadlockDetectionTimeout:     deadlockAfter,
-		OnFatalError:                 func(err error) { fail(fmt.Errorf("worker: %w", err)) },
-	}
-	control := sdkworker.New(temporal, q.control, options)
-	workflows.Register(control)
-	activities.Set{Data: set.Data}.Register(control)
-
-	options.DisableWorkflowWorker = true
-	options.MaxConcurrentActivityExecutionSize = limits.RolloutConcurrency
-	rollout := sdkworker.New(temporal, q.rollout, options)
-	activities.Set{Rollouts: set.Rollouts}.Register(rollout)
-
-	options.MaxConcurrentActivityExecutionSize = 1
-	learner := sdkworker.New(temporal, q.learner, options)
-	activities.Set{Learner: set.Learner}.Register(learner)
-
-	options.MaxConcurrentActivityExecutionSize = ownConcurrency
-	own := sdkworker.New(temporal, q.own, options)
-	activities.Set{Learner: set.Learner}.Register(own)
-
 	var started []sdkworker.Worker
 	var err error
-	for _, w := range []sdkworker.Worker{control, rollout, learner, own} {
+	for _, w := range pollers(limits, temporal, q, set, fail) {
 		if err = w.Start(); err != nil {
 			err = fmt.Errorf("start worker: %w", err)
 			break
@@ -162,6 +165,35 @@ func work(ctx context.Context, limits config.Worker, temporal client.Client, q q
 	}
 	stop(started)
 	return err
+}
+
+// pollers returns one worker of the SDK a queue.
+func pollers(limits config.Worker, temporal client.Client, q queues, set activities.Set, fail context.CancelCauseFunc) (all []sdkworker.Worker) {
+	poll := func(queue string, concurrency int, offer activities.Set) sdkworker.Worker {
+		w := sdkworker.New(temporal, queue, sdkworker.Options{
+			WorkerStopTimeout:                  limits.StopTimeout,
+			MaxHeartbeatThrottleInterval:       heartbeatThrottle,
+			DeadlockDetectionTimeout:           deadlockAfter,
+			MaxConcurrentActivityExecutionSize: concurrency,
+			DisableWorkflowWorker:              offer.Data == nil,
+			Interceptors:                       interceptors(),
+			OnFatalError:                       func(err error) { fail(fmt.Errorf("worker: %w", err)) },
+		})
+		offer.Register(w)
+		all = append(all, w)
+		return w
+	}
+	if set.Data != nil {
+		workflows.Register(poll(q.control, 0, activities.Set{Data: set.Data}))
+	}
+	if set.Rollouts != nil {
+		poll(q.rollout, limits.RolloutConcurrency, activities.Set{Rollouts: set.Rollouts})
+	}
+	if set.Learner != nil {
+		poll(q.learner, 1, activities.Set{Learner: set.Learner})
+		poll(q.own, ownConcurrency, activities.Set{Learner: set.Learner})
+	}
+	return all
 }
 
 // stop ends all pollers at the same time, so that they share one stop time-out.

@@ -13,16 +13,28 @@ const carriedField = "carried"
 
 // TrainInput starts Train.
 type TrainInput struct {
-	Spec    json.RawMessage // JSON object with fields of spec.Run; empty means {}
-	Carried *TrainState     // where an earlier part of the same run got to
+	// Spec is a JSON object with fields of spec.Run; empty means {}. With Fork set they change the older run's settings.
+	Spec    json.RawMessage
+	Fork    *activities.Fork // start from this checkpoint of another run
+	Carried *TrainState      // where an earlier part of the same run got to
 }
 
-// MarshalJSON writes the spec's fields, and the carried state beside them.
-func (in TrainInput) MarshalJSON() ([]byte, error) { return join(in.Spec, in.Carried) }
+// trainFields are the fields of TrainInput that are no spec's.
+type trainFields struct {
+	Fork    *activities.Fork `json:"fork,omitempty"`
+	Carried *TrainState      `json:"carried,omitempty"`
+}
+
+// MarshalJSON writes the spec's fields, and the others beside them.
+func (in TrainInput) MarshalJSON() ([]byte, error) {
+	return join(in.Spec, trainFields{Fork: in.Fork, Carried: in.Carried})
+}
 
 // UnmarshalJSON reads what MarshalJSON or a user wrote.
 func (in *TrainInput) UnmarshalJSON(b []byte) (err error) {
-	in.Spec, err = split(b, &in.Carried)
+	var own trainFields
+	in.Spec, err = split(b, &own, "fork", carriedField)
+	in.Fork, in.Carried = own.Fork, own.Carried
 	return err
 }
 
@@ -45,35 +57,14 @@ type evaluateFields struct {
 
 // MarshalJSON writes the spec's fields, and the others beside them.
 func (in EvaluateInput) MarshalJSON() ([]byte, error) {
-	fields, err := object(in.Spec)
-	if err != nil {
-		return nil, err
-	}
-	own, err := json.Marshal(evaluateFields{Run: in.Run, Step: in.Step, Task: in.Task})
-	if err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(own, &fields); err != nil {
-		return nil, err
-	}
-	return json.Marshal(fields)
+	return join(in.Spec, evaluateFields{Run: in.Run, Step: in.Step, Task: in.Task})
 }
 
 // UnmarshalJSON reads what MarshalJSON or a user wrote.
-func (in *EvaluateInput) UnmarshalJSON(b []byte) error {
-	fields, err := object(b)
-	if err != nil {
-		return err
-	}
+func (in *EvaluateInput) UnmarshalJSON(b []byte) (err error) {
 	var own evaluateFields
-	if err := json.Unmarshal(b, &own); err != nil {
-		return err
-	}
-	for _, name := range []string{"run", "step", "task"} {
-		delete(fields, name)
-	}
+	in.Spec, err = split(b, &own, "run", "step", "task")
 	in.Run, in.Step, in.Task = own.Run, own.Step, own.Task
-	in.Spec, err = json.Marshal(fields)
 	return err
 }
 
@@ -83,41 +74,51 @@ type FinetuneInput struct {
 	Carried *FinetuneState  // where an earlier part of the same run got to
 }
 
+// finetuneFields are the fields of FinetuneInput that are no spec's.
+type finetuneFields struct {
+	Carried *FinetuneState `json:"carried,omitempty"`
+}
+
 // MarshalJSON writes the spec's fields, and the carried state beside them.
-func (in FinetuneInput) MarshalJSON() ([]byte, error) { return join(in.Spec, in.Carried) }
+func (in FinetuneInput) MarshalJSON() ([]byte, error) {
+	return join(in.Spec, finetuneFields{Carried: in.Carried})
+}
 
 // UnmarshalJSON reads what MarshalJSON or a user wrote.
 func (in *FinetuneInput) UnmarshalJSON(b []byte) (err error) {
-	in.Spec, err = split(b, &in.Carried)
+	var own finetuneFields
+	in.Spec, err = split(b, &own, carriedField)
+	in.Carried = own.Carried
 	return err
 }
 
-// join writes carried, unless it is nil, beside the spec's fields.
-func join[T any](spec json.RawMessage, carried *T) ([]byte, error) {
+// join writes the fields of own beside the spec's.
+func join(spec json.RawMessage, own any) ([]byte, error) {
 	fields, err := object(spec)
 	if err != nil {
 		return nil, err
 	}
-	if carried != nil {
-		if fields[carriedField], err = json.Marshal(carried); err != nil {
-			return nil, err
-		}
+	beside, err := json.Marshal(own)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(beside, &fields); err != nil {
+		return nil, err
 	}
 	return json.Marshal(fields)
 }
 
-// split takes the carried state out of an input and returns the spec's fields.
-func split[T any](b []byte, carried **T) (json.RawMessage, error) {
+// split reads the named fields of an input into own and returns the rest, the spec's.
+func split(b []byte, own any, names ...string) (json.RawMessage, error) {
 	fields, err := object(b)
 	if err != nil {
 		return nil, err
 	}
-	if raw, ok := fields[carriedField]; ok {
-		*carried = new(T)
-		if err := json.Unmarshal(raw, *carried); err != nil {
-			return nil, err
-		}
-		delete(fields, carriedField)
+	if err := json.Unmarshal(b, own); err != nil && len(b) > 0 {
+		return nil, fmt.Errorf("workflow input: %w", err)
+	}
+	for _, name := range names {
+		delete(fields, name)
 	}
 	return json.Marshal(fields)
 }

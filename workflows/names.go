@@ -20,12 +20,14 @@ const (
 
 // The query and the updates. Every update answers with the Status after it.
 const (
-	QueryStatus           = "status"            // → Status
-	UpdatePause           = "pause"             // hold after the iteration that is under way
-	UpdateResume          = "resume"            // go on
-	UpdateStop            = "stop"              // finish the iteration, keep a checkpoint, complete
-	UpdateCheckpointNow   = "checkpoint_now"    // keep a checkpoint after the iteration that is under way; answers when it is kept
-	UpdateSetLearningRate = "set_learning_rate" // SetLearningRate → Status; holds from the next iteration on
+	QueryStatus              = "status"               // → Status
+	UpdatePause              = "pause"                // hold after the iteration that is under way
+	UpdateResume             = "resume"               // go on
+	UpdateStop               = "stop"                 // finish the iteration, keep a checkpoint, complete
+	UpdateCheckpointNow      = "checkpoint_now"       // keep a checkpoint after the iteration that is under way; answers when it is kept
+	UpdateEvaluateNow        = "evaluate_now"         // evaluate after the iteration that is under way; answers with the scores
+	UpdateSetLearningRate    = "set_learning_rate"    // SetLearningRate → Status; holds from the next iteration on
+	UpdateSetCheckpointEvery = "set_checkpoint_every" // SetCheckpointEvery → Status; holds at once
 )
 
 // TrainWorkflowID returns the id of a run's workflow: the run's own.

@@ -10,15 +10,8 @@ import (
 	"multiattempt/internal/telemetry"
 )
 
-const (
-	// heartbeat is how long a worker may be silent before its activity is given to another one. Workers report several
-	// times as often.
-	heartbeat = 20 * time.Second
-	// ownWait is how long an activity waits for the learner that holds the state before any learner may take it.
-	ownWait = 15 * time.Second
-	// ownAttempts is how often that learner may fail before any learner may try.
-	ownAttempts = 3
-)
+// ownAttempts is how often the learner that holds the state may fail before any learner may try.
+const ownAttempts = 3
 
 // retry goes on for ever: a store, a server or a worker that is away comes back. Errors that do not go away are marked
 // non-retryable by the activities.
@@ -34,6 +27,16 @@ func quick(ctx workflow.Context, summary string) workflow.Context {
 		HeartbeatTimeout:    heartbeat,
 		RetryPolicy:         retry(),
 		WaitForCancellation: true,
+		Summary:             summary,
+	})
+}
+
+// instant are the options of a local activity: it runs in the worker that decides, as part of its decision, and costs one
+// event in place of six.
+func instant(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
+		StartToCloseTimeout: time.Minute,
+		RetryPolicy:         retry(),
 		Summary:             summary,
 	})
 }

@@ -1,6 +1,8 @@
 package workflows
 
 import (
+	"slices"
+
 	"multiattempt/activities"
 	"multiattempt/internal/blob"
 	"multiattempt/internal/update"
@@ -35,7 +37,8 @@ type Status struct {
 	Solved           float64                  `json:"solved_share"`
 	LatestCheckpoint activities.CheckpointRef `json:"latest_checkpoint,omitzero"`
 	Policy           activities.Policy        `json:"policy,omitzero"`
-	Rates            *update.Rates            `json:"rates,omitempty"` // peak learning rates set while the run ran
+	Rates            *update.Rates            `json:"rates,omitempty"`            // peak learning rates set while the run ran
+	CheckpointEvery  int                      `json:"checkpoint_every,omitempty"` // iterations; set while the run ran, 0: as the settings say
 	Best             *Best                    `json:"best,omitempty"`
 	Evaluation       *EvaluateOutput          `json:"evaluation,omitempty"` // the newest
 	Recent           []Iteration              `json:"recent,omitempty"`     // the newest iterations, oldest first
@@ -98,6 +101,14 @@ type EvaluateOutput struct {
 	Policy blob.Digest        `json:"policy"`
 	Result blob.Ref           `json:"result"` // an evaluate.Result
 	Scores []activities.Score `json:"scores"`
+}
+
+// covers reports whether the scores include every k of attempts.
+func (o EvaluateOutput) covers(attempts []int) bool {
+	return !slices.ContainsFunc(attempts, func(k int) bool {
+		_, ok := o.At(k)
+		return !ok
+	})
 }
 
 // At returns the unweighted mean over sets of the accuracy at k attempts; ok is false when a set lacks it.

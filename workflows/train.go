@@ -28,8 +28,8 @@ type trainRun struct {
 	state TrainState
 	// begun is the step at which this part of the history began.
 	begun int
-	// checkpointWanted is the number of checkpoint_now requests that wait.
-	checkpointWanted int
+	// checkpointWanted and evaluationWanted are the numbers of checkpoint_now and evaluate_now requests that wait.
+	checkpointWanted, evaluationWanted int
 }
 
 // setup makes the run answer queries and updates, and takes over what an earlier part carried.
@@ -118,6 +118,9 @@ func (r *trainRun) iterate(ctx workflow.Context) error {
 	done := activities.StepDone{Experience: rewarded.Experience, Rates: rates, Policy: updated.Policy.Digest}
 	s.At = s.At.After(done, updated.Policy)
 	s.Status.Policy = updated.Policy
+	if err := r.commit(ctx, updated.Record); err != nil {
+		return err
+	}
 	s.Status.add(Iteration{
 		Step: s.At.Step(), RewardMean: rewarded.RewardMean, Solved: rewarded.Solved,
 		KL: updated.KL, PolicyLR: updated.PolicyLR, Record: updated.Record,
@@ -125,15 +128,25 @@ func (r *trainRun) iterate(ctx workflow.Context) error {
 	r.publish(ctx)
 
 	plan := s.Resolved.Plan
-	if s.Status.Step%plan.CheckpointEvery == 0 || r.checkpointWanted > 0 {
+	if r.checkpointIsDue() || r.checkpointWanted > 0 {
 		if err := r.checkpoint(ctx); err != nil {
 			return err
 		}
 	}
 	if plan.EvaluateEvery > 0 && s.Status.Step%plan.EvaluateEvery == 0 && s.Status.Step < plan.Iterations {
-		return r.evaluate(ctx, false)
+		return r.evaluate(ctx, plan.EvaluateAttempts)
 	}
 	return nil
+}
+
+// checkpointIsDue reports whether the step that was just made is one to keep.
+func (r *trainRun) checkpointIsDue() bool {
+	s := &r.state
+	every := s.Resolved.Plan.CheckpointEvery
+	if s.Status.CheckpointEvery > 0 {
+		every = s.Status.CheckpointEvery
+	}
+	return s.Status.Step%every == 0 || len(s.At.Since) >= maxReplay
 }
 
 // finish keeps a checkpoint of the last step and, unless the run was stopped early, evaluates it.
@@ -146,7 +159,7 @@ func (r *trainRun) finish(ctx workflow.Context) (TrainOutput, error) {
 	if s.Status.Step >= s.Resolved.Plan.Iterations {
 		last = PhaseCompleted
 		if len(s.Resolved.Plan.FinalAttempts) > 0 {
-			if err := r.evaluate(ctx, true); err != nil {
+			if err := r.evaluate(ctx, s.Resolved.Plan.FinalAttempts); err != nil {
 				return TrainOutput{}, err
 			}
 		}
@@ -177,11 +190,16 @@ func (r *trainRun) checkpoint(ctx workflow.Context) error {
 	return nil
 }
 
-// evaluate scores the current policy and remembers its checkpoint when it is the best so far.
-func (r *trainRun) evaluate(ctx workflow.Context, final bool) error {
+// evaluate scores the current policy at every k of attempts, unless it has these scores, and remembers its checkpoint when
+// it is the best so far.
+func (r *trainRun) evaluate(ctx workflow.Context, attempts []int) error {
 	s := &r.state
+	if e := s.Status.Evaluation; e != nil && e.Step == s.Status.Step && e.covers(attempts) {
+		return nil
+	}
+	before := s.Status.Phase
 	r.enter(ctx, PhaseEvaluating)
-	out, err := r.evaluateChild(ctx, final)
+	out, err := r.evaluateChild(ctx, attempts)
 	if err != nil {
 		return fmt.Errorf("evaluation after step %d: %w", s.Status.Step, err)
 	}
@@ -198,7 +216,7 @@ func (r *trainRun) evaluate(ctx workflow.Context, final bool) error {
 			s.Status.Best = &Best{Score: score, Checkpoint: s.At.Checkpoint}
 		}
 	}
-	r.enter(ctx, PhaseTraining)
+	r.enter(ctx, before)
 	return nil
 }
 
@@ -225,20 +243,20 @@ func (r *trainRun) continueAsNew(ctx workflow.Context) error {
 	if err := r.drain(ctx); err != nil {
 		return r.leaveCheckpoint(ctx, err)
 	}
-	return workflow.NewContinueAsNewError(ctx, TrainName, TrainInput{Spec: r.in.Spec, Carried: &r.state})
+	return workflow.NewContinueAsNewError(ctx, TrainName, TrainInput{Spec: r.in.Spec, Fork: r.in.Fork, Carried: &r.state})
 }
 
-// drain waits until every update is answered; those that wait for a checkpoint get it.
+// drain waits until every update is answered; those that wait for a checkpoint or an evaluation get it.
 func (r *trainRun) drain(ctx workflow.Context) error {
 	for {
-		err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) || r.checkpointWanted > 0 })
+		err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) || r.asked() })
 		if err != nil {
 			return err
 		}
-		if r.checkpointWanted == 0 {
+		if !r.asked() {
 			return nil
 		}
-		if err := r.checkpoint(ctx); err != nil {
+		if err := r.answer(ctx); err != nil {
 			return err
 		}
 	}

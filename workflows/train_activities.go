@@ -15,7 +15,7 @@ import (
 func (r *trainRun) resolveSpec(ctx workflow.Context) (activities.ResolveSpecOutput, error) {
 	var a *activities.Data // nil: only names the method
 	var out activities.ResolveSpecOutput
-	in := activities.ResolveSpecInput{Run: r.state.Status.Run, Spec: r.in.Spec}
+	in := activities.ResolveSpecInput{Run: r.state.Status.Run, Spec: r.in.Spec, Fork: r.in.Fork}
 	err := workflow.ExecuteActivity(patient(ctx, "settings, model, data"), a.ResolveSpec, in).Get(ctx, &out)
 	return out, err
 }
@@ -82,6 +82,13 @@ func (r *trainRun) update(ctx workflow.Context, experience blob.Ref, rates *upda
 	return out, err
 }
 
+// commit gives the record of the step that was just made its name.
+func (r *trainRun) commit(ctx workflow.Context, record blob.Ref) error {
+	var a *activities.Data
+	in := activities.CommitInput{Run: r.state.Status.Run, Step: r.state.At.Step(), Record: record}
+	return workflow.ExecuteLocalActivity(instant(ctx, r.iteration()), a.Commit, in).Get(ctx, nil)
+}
+
 // keep stores the learner's full state as a checkpoint.
 func (r *trainRun) keep(ctx workflow.Context) (activities.CheckpointOutput, error) {
 	var a *activities.Learner
@@ -94,7 +101,7 @@ func (r *trainRun) keep(ctx workflow.Context) (activities.CheckpointOutput, erro
 }
 
 // evaluateChild scores the current policy in a workflow of its own.
-func (r *trainRun) evaluateChild(ctx workflow.Context, final bool) (EvaluateOutput, error) {
+func (r *trainRun) evaluateChild(ctx workflow.Context, attempts []int) (EvaluateOutput, error) {
 	s := &r.state
 	ctx = workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
 		WorkflowID: EvaluateWorkflowID(s.Status.Run, s.Status.Step),
@@ -106,10 +113,7 @@ func (r *trainRun) evaluateChild(ctx workflow.Context, final bool) (EvaluateOutp
 	})
 	task := activities.EvaluationTask{
 		Run: s.Status.Run, Step: s.Status.Step, Spec: s.At.Spec, Data: s.Resolved.Data, Policy: s.At.Policy,
-		Attempts: s.Resolved.Plan.EvaluateAttempts,
-	}
-	if final {
-		task.Attempts = s.Resolved.Plan.FinalAttempts
+		Attempts: attempts,
 	}
 	var out EvaluateOutput
 	err := workflow.ExecuteChildWorkflow(ctx, EvaluateName, EvaluateInput{Task: &task}).Get(ctx, &out)

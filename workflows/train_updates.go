@@ -19,6 +19,15 @@ type SetLearningRate struct {
 // maxRate bounds a learning rate: anything above is a slip of the pen.
 const maxRate = 1.0
 
+// SetCheckpointEvery is the number of iterations between two checkpoints from now on.
+type SetCheckpointEvery struct {
+	Every int `json:"every"`
+}
+
+// maxReplay bounds the iterations that lie between two checkpoints, whatever the settings say: each of them stands in the
+// inputs of the learner's activities, which must stay small, and would have to be repeated after a crash.
+const maxReplay = 64
+
 // handle registers the status query and every update. A validator refuses what makes no sense before it enters history.
 func (r *trainRun) handle(ctx workflow.Context) error {
 	if err := workflow.SetQueryHandler(ctx, QueryStatus, func() (Status, error) { return r.state.Status, nil }); err != nil {
@@ -34,7 +43,9 @@ func (r *trainRun) handle(ctx workflow.Context) error {
 		{UpdateResume, r.resume, r.mayResume, "go on after a pause"},
 		{UpdateStop, r.stop, r.mayStop, "finish the iteration under way, keep a checkpoint, complete"},
 		{UpdateCheckpointNow, r.checkpointNow, r.maySteer, "keep a checkpoint after the iteration under way"},
+		{UpdateEvaluateNow, r.evaluateNow, r.mayEvaluate, "evaluate after the iteration under way"},
 		{UpdateSetLearningRate, r.setLearningRate, r.maySetLearningRate, "peak learning rates from the next iteration on"},
+		{UpdateSetCheckpointEvery, r.setCheckpointEvery, r.maySetCheckpointEvery, "iterations between two checkpoints from now on"},
 	} {
 		options := workflow.UpdateHandlerOptions{Validator: u.validator, Description: u.description}
 		if err := workflow.SetUpdateHandlerWithOptions(ctx, u.name, u.handler, options); err != nil {
@@ -93,6 +104,51 @@ func (r *trainRun) checkpointNow(ctx workflow.Context) (Status, error) {
 	return r.state.Status, err
 }
 
+func (r *trainRun) mayEvaluate() error {
+	s := r.state
+	if s.Status.Phase == PhaseStarting {
+		return fmt.Errorf("run %s is still starting", s.Status.Run)
+	}
+	if len(r.attemptsNow()) == 0 {
+		return fmt.Errorf("run %s has no evaluation in its settings; `multiattempt eval --run %s` scores any of its checkpoints", s.Status.Run, s.Status.Run)
+	}
+	if s.Status.Phase == PhaseEvaluating && s.Status.Step >= s.Status.Iterations {
+		return fmt.Errorf("run %s is being evaluated for the last time", s.Status.Run)
+	}
+	return r.maySteer()
+}
+
+// attemptsNow are every k of an evaluation that somebody asks for: those of evaluations during training or, where the
+// settings have none, those of the last one.
+func (r *trainRun) attemptsNow() []int {
+	if plan := r.state.Resolved.Plan; len(plan.EvaluateAttempts) > 0 {
+		return plan.EvaluateAttempts
+	}
+	return r.state.Resolved.Plan.FinalAttempts
+}
+
+// evaluateNow answers when the policy at the end of the iteration under way is scored.
+func (r *trainRun) evaluateNow(ctx workflow.Context) (Status, error) {
+	r.evaluationWanted++
+	err := workflow.Await(ctx, func() bool { return r.evaluationWanted == 0 })
+	return r.state.Status, err
+}
+
+func (r *trainRun) maySetCheckpointEvery(in SetCheckpointEvery) error {
+	if in.Every < 1 || in.Every > maxReplay {
+		return fmt.Errorf("every = %d: a whole number from 1 to %d", in.Every, maxReplay)
+	}
+	if r.state.Status.Phase == PhaseStarting {
+		return fmt.Errorf("run %s is still starting", r.state.Status.Run)
+	}
+	return r.maySteer()
+}
+
+func (r *trainRun) setCheckpointEvery(_ workflow.Context, in SetCheckpointEvery) (Status, error) {
+	r.state.Status.CheckpointEvery = in.Every
+	return r.state.Status, nil
+}
+
 func (r *trainRun) maySetLearningRate(in SetLearningRate) error {
 	if in.PolicyLR == nil && in.CriticLR == nil {
 		return fmt.Errorf("name policy_lr, critic_lr or both")
@@ -131,28 +187,45 @@ func (r *trainRun) setLearningRate(_ workflow.Context, in SetLearningRate) (Stat
 	return r.state.Status, nil
 }
 
-// pauseIfAsked holds the run between two iterations while it is paused, and keeps the checkpoints that are asked for.
+// pauseIfAsked holds the run between two iterations while it is paused, and does meanwhile what is asked for.
 func (r *trainRun) pauseIfAsked(ctx workflow.Context) error {
 	s := &r.state.Status
-	if r.checkpointWanted > 0 {
-		if err := r.checkpoint(ctx); err != nil {
-			return err
-		}
+	if err := r.answer(ctx); err != nil {
+		return err
 	}
 	if !s.Paused || s.Stopping {
 		return nil
 	}
 	r.enter(ctx, PhasePaused)
 	for s.Paused && !s.Stopping {
-		if err := workflow.Await(ctx, func() bool { return !s.Paused || s.Stopping || r.checkpointWanted > 0 }); err != nil {
+		if err := workflow.Await(ctx, func() bool { return !s.Paused || s.Stopping || r.asked() }); err != nil {
 			return err
 		}
+		if err := r.answer(ctx); err != nil {
+			return err
+		}
+	}
+	r.enter(ctx, PhaseTraining)
+	return nil
+}
+
+// asked reports whether somebody waits for a checkpoint or an evaluation.
+func (r *trainRun) asked() bool { return r.checkpointWanted > 0 || r.evaluationWanted > 0 }
+
+// answer keeps the checkpoint and makes the evaluation that somebody waits for.
+func (r *trainRun) answer(ctx workflow.Context) error {
+	for r.asked() {
 		if r.checkpointWanted > 0 {
 			if err := r.checkpoint(ctx); err != nil {
 				return err
 			}
 		}
+		if n := r.evaluationWanted; n > 0 {
+			if err := r.evaluate(ctx, r.attemptsNow()); err != nil {
+				return err
+			}
+			r.evaluationWanted -= n // whoever asked meanwhile is answered by the same scores, in the next round
+		}
 	}
-	r.enter(ctx, PhaseTraining)
 	return nil
 }

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"multiattempt/internal/blob"
 )
@@ -88,67 +86,4 @@ func (p Pointer) before(now, t Target) bool {
 		return t.Checkpoint.Step < now.Checkpoint.Step
 	}
 	return now.Checkpoint.Step <= t.Checkpoint.Step
-}
-
-// Prune deletes the run's checkpoints beyond the keep newest ones (at least 1). What latest or best points at and the
-// pinned steps stay. A manifest goes before its parts, so that what is half deleted is no checkpoint; parts without a
-// manifest below the latest step, left by such a deletion or by a learner that died, go too.
-func Prune(ctx context.Context, s blob.Store, run string, keep int, pinned ...int) (deleted []int, err error) {
-	refs, err := List(ctx, s, run)
-	if err != nil {
-		return nil, err
-	}
-	whole, stays, latest := map[int]bool{}, map[int]bool{}, 0
-	for _, ref := range refs {
-		whole[ref.Step] = true
-	}
-	for _, step := range pinned {
-		stays[step] = true
-	}
-	for _, p := range []Pointer{Latest, Best} {
-		t, err := Resolve(ctx, s, run, p)
-		if err != nil && !errors.Is(err, ErrNone) {
-			return nil, err
-		}
-		if err == nil {
-			stays[t.Checkpoint.Step] = true
-		}
-		if err == nil && p == Latest {
-			latest = t.Checkpoint.Step
-		}
-	}
-	for _, ref := range refs[:max(0, len(refs)-max(1, keep))] {
-		if stays[ref.Step] {
-			continue
-		}
-		if err := remove(ctx, s, ref); err != nil {
-			return deleted, fmt.Errorf("delete checkpoint %s@%d: %w", run, ref.Step, err)
-		}
-		deleted = append(deleted, ref.Step)
-	}
-	return deleted, sweep(ctx, s, run, func(step int) bool { return step >= latest || whole[step] })
-}
-
-// remove deletes a checkpoint, its manifest first.
-func remove(ctx context.Context, s blob.Store, ref Ref) error {
-	if err := s.Delete(ctx, ref.Key); err != nil {
-		return err
-	}
-	return sweep(ctx, s, ref.Run, func(step int) bool { return step != ref.Step })
-}
-
-// sweep deletes every object of the run's steps that keep does not name.
-func sweep(ctx context.Context, s blob.Store, run string, keep func(step int) bool) error {
-	var parts []string
-	err := s.List(ctx, Prefix(run), func(o blob.Info) error {
-		digits, _, _ := strings.Cut(strings.TrimPrefix(o.Key, Prefix(run)), "/")
-		if step, err := strconv.Atoi(digits); err == nil && !keep(step) {
-			parts = append(parts, o.Key)
-		}
-		return nil
-	})
-	for _, key := range parts {
-		err = errors.Join(err, s.Delete(ctx, key))
-	}
-	return err
 }

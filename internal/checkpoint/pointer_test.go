@@ -119,18 +119,20 @@ func steps(t *testing.T, s blob.Store) []int {
 func TestPruneKeepsTheNewestTheBestAndThePinned(t *testing.T) {
 	for name, c := range map[string]struct {
 		keep          int
+		keepEvery     int
 		pinned        []int
 		stay, deleted []int
 	}{
-		"two newest":          {2, nil, []int{2, 5, 6}, []int{1, 3, 4}},
-		"pinned":              {2, []int{3, 9}, []int{2, 3, 5, 6}, []int{1, 4}},
-		"the newest always":   {0, nil, []int{2, 6}, []int{1, 3, 4, 5}},
-		"fewer than are kept": {9, nil, []int{1, 2, 3, 4, 5, 6}, nil},
+		"two newest":          {2, 0, nil, []int{2, 5, 6}, []int{1, 3, 4}},
+		"pinned":              {2, 0, []int{3, 9}, []int{2, 3, 5, 6}, []int{1, 4}},
+		"every third":         {1, 3, nil, []int{2, 3, 6}, []int{1, 4, 5}},
+		"the newest always":   {0, 0, nil, []int{2, 6}, []int{1, 3, 4, 5}},
+		"fewer than are kept": {9, 0, nil, []int{1, 2, 3, 4, 5, 6}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := blob.NewMemory()
 			six(t, s)
-			deleted, err := checkpoint.Prune(t.Context(), s, "r", c.keep, c.pinned...)
+			deleted, err := checkpoint.Prune(t.Context(), s, "r", checkpoint.Retention{Keep: c.keep, KeepEvery: c.keepEvery, Pinned: c.pinned})
 			require.NoError(t, err)
 			require.Equal(t, c.deleted, deleted)
 			require.Equal(t, c.stay, steps(t, s))
@@ -139,7 +141,7 @@ func TestPruneKeepsTheNewestTheBestAndThePinned(t *testing.T) {
 					require.NotContains(t, key, strings.TrimSuffix(checkpoint.Key("r", gone), "manifest.json"), "its parts are gone, too")
 				}
 			}
-			deleted, err = checkpoint.Prune(t.Context(), s, "r", c.keep, c.pinned...)
+			deleted, err = checkpoint.Prune(t.Context(), s, "r", checkpoint.Retention{Keep: c.keep, KeepEvery: c.keepEvery, Pinned: c.pinned})
 			require.NoError(t, err)
 			require.Empty(t, deleted)
 		})
@@ -150,7 +152,7 @@ func TestPruneKeepsWhatLatestPointsAt(t *testing.T) {
 	s := blob.NewMemory()
 	six(t, s)
 	save(t, s, 7, "saved, not yet latest")
-	_, err := checkpoint.Prune(t.Context(), s, "r", 1)
+	_, err := checkpoint.Prune(t.Context(), s, "r", checkpoint.Retention{Keep: 1})
 	require.NoError(t, err)
 	require.Equal(t, []int{2, 6, 7}, steps(t, s))
 }
@@ -159,7 +161,7 @@ func TestPruneKeepsTheNewestWithoutAnyPointer(t *testing.T) {
 	s := blob.NewMemory()
 	save(t, s, 1, "a")
 	save(t, s, 2, "b")
-	deleted, err := checkpoint.Prune(t.Context(), s, "r", 0)
+	deleted, err := checkpoint.Prune(t.Context(), s, "r", checkpoint.Retention{Keep: 0})
 	require.NoError(t, err)
 	require.Equal(t, []int{1}, deleted)
 	require.Equal(t, []int{2}, steps(t, s))
@@ -170,7 +172,7 @@ func TestPruneLeavesOtherRunsAlone(t *testing.T) {
 	six(t, s)
 	other, err := checkpoint.Save(t.Context(), s, checkpoint.Meta{Run: "r2", Step: 1}, state(t, "other"))
 	require.NoError(t, err)
-	_, err = checkpoint.Prune(t.Context(), s, "r", 1)
+	_, err = checkpoint.Prune(t.Context(), s, "r", checkpoint.Retention{Keep: 1})
 	require.NoError(t, err)
 	require.NoError(t, checkpoint.Verify(t.Context(), s, other))
 }
@@ -193,13 +195,13 @@ var errDelete = errors.New("no leave to delete")
 func TestInterruptedPruneIsFinishedByTheNext(t *testing.T) {
 	s := blob.NewMemory()
 	six(t, s)
-	deleted, err := checkpoint.Prune(t.Context(), stubborn{s, "000003/parts-"}, "r", 2)
+	deleted, err := checkpoint.Prune(t.Context(), stubborn{s, "000003/parts-"}, "r", checkpoint.Retention{Keep: 2})
 	require.ErrorIs(t, err, errDelete)
 	require.Equal(t, []int{1}, deleted)
 	require.Equal(t, []int{2, 4, 5, 6}, steps(t, s), "what is half deleted is no checkpoint, and the rest is whole")
 
 	put(t, s, checkpoint.Prefix("r")+"000007/parts-1/policy/model.safetensors", "being saved")
-	deleted, err = checkpoint.Prune(t.Context(), s, "r", 2)
+	deleted, err = checkpoint.Prune(t.Context(), s, "r", checkpoint.Retention{Keep: 2})
 	require.NoError(t, err)
 	require.Equal(t, []int{4}, deleted)
 	left := strings.Join(keys(t, s), "\n")

@@ -12,16 +12,23 @@ import (
 // ports are where the embedded services listen on loopback; 0 takes any free port.
 type ports struct{ temporal, ui, s3 int }
 
+// parts are what of an installation runs in this process.
+type parts struct{ temporal, store, worker bool }
+
+// everything is a whole installation.
+var everything = parts{temporal: true, store: true, worker: true}
+
 // embedded are services and a worker that run in this process.
 type embedded struct {
-	*services
-	stack  *Stack
-	stop   context.CancelFunc // of the worker
-	worker chan error         // its end, once
+	*services                    // nil without a worker
+	stack     *Stack             //
+	stop      context.CancelFunc // of the worker
+	worker    chan error         // its end, once; nil without a worker
 }
 
-// embed starts the services of the state directory and a worker in this process. log lines of both go to the app's log.
-func (a *app) embed(ctx context.Context, p ports) (*embedded, error) {
+// embed starts the parts of the state directory's services, and a worker, in this process. log lines of both go to the
+// app's log.
+func (a *app) embed(ctx context.Context, p ports, run parts) (*embedded, error) {
 	if startStack == nil {
 		return nil, fmt.Errorf("%w: this build has no services inside; use the all-in-one binary (bin/multiattempt), or point --temporal and --s3 at running ones", errServices)
 	}
@@ -30,20 +37,20 @@ func (a *app) embed(ctx context.Context, p ports) (*embedded, error) {
 	}
 	stack, err := startStack(ctx, StackOptions{
 		DataDir: a.cfg.StateDir, TemporalPort: p.temporal, UIPort: p.ui, S3Port: p.s3,
-		Namespace: a.cfg.Temporal.Namespace, Bucket: a.cfg.Store.Bucket,
+		Namespace: a.cfg.Temporal.Namespace, Bucket: a.cfg.Store.Bucket, NoTemporal: !run.temporal, NoStore: !run.store,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errServices, err)
 	}
-	e, err := a.join(ctx, stack)
+	e, err := a.join(ctx, stack, run)
 	if err != nil {
 		return nil, errors.Join(err, stack.Stop())
 	}
 	return e, nil
 }
 
-// join connects to started services and puts a worker beside them.
-func (a *app) join(ctx context.Context, stack *Stack) (*embedded, error) {
+// join says where the started services are, connects to them and puts a worker beside them.
+func (a *app) join(ctx context.Context, stack *Stack, run parts) (*embedded, error) {
 	found := endpoints{
 		Temporal: stack.TemporalAddress, Namespace: a.cfg.Temporal.Namespace, UI: stack.UIURL,
 		S3: stack.S3Endpoint, Bucket: a.cfg.Store.Bucket, AccessKey: stack.AccessKey, SecretKey: stack.SecretKey,
@@ -51,8 +58,16 @@ func (a *app) join(ctx context.Context, stack *Stack) (*embedded, error) {
 	if err := found.write(a.cfg.StateDir); err != nil {
 		return nil, err
 	}
+	if !run.worker {
+		return &embedded{stack: stack}, nil
+	}
 	cfg := a.cfg
-	cfg.Temporal.Address, cfg.Store.Endpoint = "", ""
+	if run.temporal {
+		cfg.Temporal.Address = ""
+	}
+	if run.store {
+		cfg.Store.Endpoint = ""
+	}
 	cfg = found.into(cfg)
 	s, err := dial(ctx, cfg, found.UI, a.log)
 	if err != nil {
@@ -67,6 +82,9 @@ func (a *app) join(ctx context.Context, stack *Stack) (*embedded, error) {
 
 // Close stops the worker, the connections and the services, in this order.
 func (e *embedded) Close() error {
+	if e.worker == nil {
+		return e.stack.Stop()
+	}
 	e.stop()
 	err := <-e.worker
 	e.services.Close()

@@ -79,7 +79,7 @@ func (q *quickstart) run(cmd *cobra.Command) error {
 			return err
 		}
 	}
-	e, err := q.embed(cmd.Context(), q.ports)
+	e, err := q.embed(cmd.Context(), q.ports, everything)
 	if err != nil {
 		return err
 	}

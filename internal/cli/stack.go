@@ -10,6 +10,8 @@ type StackOptions struct {
 	S3Port       int    // object store; 0: any free port
 	Namespace    string // created if absent, with our search attributes
 	Bucket       string // created if absent
+	NoTemporal   bool   // start neither Temporal nor its UI
+	NoStore      bool   // start no object store
 }
 
 // Stack is a running set of services: Temporal server, Temporal UI and S3 store, all on loopback.

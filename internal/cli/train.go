@@ -6,7 +6,10 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
 
+	"multiattempt/internal/checkpoint"
 	"multiattempt/internal/spec"
 	"multiattempt/presets"
 	"multiattempt/workflows"
@@ -14,7 +17,7 @@ import (
 
 func (a *app) newTrain() *cobra.Command {
 	var id string
-	var again, follow bool
+	var again, overwrite, follow bool
 	var p ports
 	cmd := &cobra.Command{
 		Use:   "train",
@@ -23,7 +26,8 @@ func (a *app) newTrain() *cobra.Command {
 and this binary has them inside, it starts them from --state-dir for the time of the run.
 
 A run's id is PRESET-seedSEED unless --run names another. A run that was interrupted goes on when the same command is given
-again. One that has ended is not started again unless --continue says so; it then goes on from its newest checkpoint.`,
+again. One that has ended is not started again unless --continue says so; it then goes on from its newest checkpoint. Only
+--overwrite starts a run over: it deletes everything that the run has in the store.`,
 		Example: `  multiattempt train --preset quickstart --seed 2 --follow
   multiattempt train --preset gsm8k-smollm2 --data-dir ~/data
   multiattempt train -f run.yaml --set attempts.max=3 --run three-attempts`,
@@ -32,6 +36,8 @@ again. One that has ended is not started again unless --continue says so; it the
 	s := addSettings(cmd)
 	cmd.Flags().StringVar(&id, "run", "", "the run's id (default PRESET-seedSEED)")
 	cmd.Flags().BoolVar(&again, "continue", false, "let a run that has ended go on from its newest checkpoint")
+	cmd.Flags().BoolVar(&overwrite, "overwrite", false, "delete what the run has in the store and start over")
+	cmd.MarkFlagsMutuallyExclusive("continue", "overwrite")
 	cmd.Flags().BoolVar(&follow, "follow", false, "show progress until the run ends")
 	addPorts(cmd, &p)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -39,7 +45,7 @@ again. One that has ended is not started again unless --continue says so; it the
 		if err != nil {
 			return err
 		}
-		t.again = again
+		t.again, t.overwrite = again || overwrite, overwrite
 		return a.withServices(cmd.Context(), p, func(svc *services, local bool) error {
 			return a.train(cmd.Context(), svc, t, follow || local)
 		})
@@ -54,6 +60,8 @@ type training struct {
 	run    spec.Run
 	folder string // of the model on this machine, to be uploaded; empty: none
 	again  bool
+	// overwrite deletes what the run has in the store first.
+	overwrite bool
 }
 
 // planTraining resolves and checks everything that can be checked before anything starts.
@@ -116,30 +124,59 @@ func (a *app) train(ctx context.Context, s *services, t training, follow bool) e
 	if err != nil {
 		return err
 	}
+	if t.overwrite {
+		if err := a.erase(ctx, s, t.id); err != nil {
+			return err
+		}
+	}
+	return a.launch(ctx, s, o, follow)
+}
+
+// launch starts or finds a training run and, when asked, follows it to its end.
+func (a *app) launch(ctx context.Context, s *services, o order, follow bool) error {
 	st, err := s.start(ctx, o)
 	if err != nil {
 		return err
 	}
 	switch {
 	case st.closed:
-		return usage("run %s has ended; --continue lets it go on from its newest checkpoint, `multiattempt show %s` shows it", t.id, t.id)
+		return usage("run %s has ended; --continue lets it go on from its newest checkpoint, --overwrite starts it over, `multiattempt show %s` shows it", o.id, o.id)
 	case st.found:
-		a.notef("Run %s is under way already\n", t.id)
+		a.notef("Run %s is under way already\n", o.id)
 	default:
-		a.notef("Started run %s\n", t.id)
+		a.notef("Started run %s\n", o.id)
 	}
-	if url := s.runURL(t.id); url != "" {
+	if url := s.runURL(o.id); url != "" {
 		a.notef("%s\n", url)
 	}
 	if !follow {
-		a.printf("%s\n", t.id)
+		a.printf("%s\n", o.id)
 		return nil
 	}
 	var out workflows.TrainOutput
-	if err := a.follow(ctx, s, stage{title: t.id}, st.run, workflows.TrainName, &out); err != nil {
-		return goesOn(err, t.id)
+	if err := a.follow(ctx, s, stage{title: o.id}, st.run, workflows.TrainName, &out); err != nil {
+		return goesOn(err, o.id)
 	}
 	return a.printOutcome(ctx, s, out)
+}
+
+// erase deletes what a run has in the store, so that it may start over. A run that is under way is refused.
+func (a *app) erase(ctx context.Context, s *services, id string) error {
+	d, err := s.temporal.DescribeWorkflowExecution(ctx, id, "")
+	var notFound *serviceerror.NotFound
+	switch {
+	case errors.As(err, &notFound):
+	case err != nil:
+		return err
+	case d.WorkflowExecutionInfo.Status == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING:
+		return usage("run %s is under way: `multiattempt stop %s` or `multiattempt cancel %s` ends it first", id, id, id)
+	}
+	objects, err := checkpoint.Erase(ctx, s.store, id)
+	if err != nil {
+		return err
+	}
+	a.notef("Deleted what run %s had: %d objects\n", id, objects)
+	return nil
 }
 
 // goesOn adds to an interruption how to return to the run.
@@ -174,7 +211,7 @@ func (a *app) withServices(ctx context.Context, p ports, do func(s *services, lo
 		return err
 	}
 	a.notef("No services run from %s: starting them in this process\n", a.cfg.StateDir)
-	e, err := a.embed(ctx, p)
+	e, err := a.embed(ctx, p, everything)
 	if err != nil {
 		return err
 	}

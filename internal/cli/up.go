@@ -11,25 +11,59 @@ import (
 
 func (a *app) newUp() *cobra.Command {
 	var p ports
+	var only []string
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run Temporal, its UI, the S3 store and a worker in this process",
 		Long: `Runs everything a training needs on this machine until Ctrl-C, on loopback only. State is kept in --state-dir, and runs
-go on where they were when it is started again. Other commands given the same --state-dir find it by themselves.`,
-		Example: "  multiattempt up\n  multiattempt up --state-dir /var/lib/multiattempt --ui-port 8080",
+go on where they were when it is started again. Other commands given the same --state-dir find it by themselves.
+
+--only temporal,store leaves the worker to processes of their own (multiattempt worker), which may then be stopped, moved
+and multiplied while the services run.`,
+		Example: "  multiattempt up\n  multiattempt up --state-dir /var/lib/multiattempt --ui-port 8080\n  multiattempt up --only temporal,store",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			e, err := a.embed(cmd.Context(), p)
+			run, err := partsOf(only)
 			if err != nil {
 				return err
 			}
-			a.printf("Temporal     %s\nTemporal UI  %s\nS3 store     %s, bucket %s\nState        %s\nReady. Ctrl-C stops; nothing is lost.\n",
-				e.stack.TemporalAddress, e.stack.UIURL, e.stack.S3Endpoint, e.cfg.Store.Bucket, a.cfg.StateDir)
+			e, err := a.embed(cmd.Context(), p, run)
+			if err != nil {
+				return err
+			}
+			if run.temporal {
+				a.printf("Temporal     %s\nTemporal UI  %s\n", e.stack.TemporalAddress, e.stack.UIURL)
+			}
+			if run.store {
+				a.printf("S3 store     %s, bucket %s\n", e.stack.S3Endpoint, a.cfg.Store.Bucket)
+			}
+			a.printf("State        %s\nReady. Ctrl-C stops; nothing is lost.\n", a.cfg.StateDir)
 			return a.untilStopped(cmd, e)
 		},
 	}
 	addPorts(cmd, &p)
+	cmd.Flags().StringSliceVar(&only, "only", []string{"temporal", "store", "worker"}, "what to run here; the rest is where the settings say")
 	return cmd
+}
+
+// partsOf reads the names that --only lists.
+func partsOf(names []string) (p parts, err error) {
+	for _, name := range names {
+		switch name {
+		case "temporal":
+			p.temporal = true
+		case "store":
+			p.store = true
+		case "worker":
+			p.worker = true
+		default:
+			return p, usage("--only %s: want some of temporal, store, worker", name)
+		}
+	}
+	if p == (parts{}) {
+		return p, usage("--only names nothing: want some of temporal, store, worker")
+	}
+	return p, nil
 }
 
 // addPorts registers the flags of the embedded services' ports, with the numbers that Temporal and S3 servers usually take.

@@ -15,6 +15,7 @@ const (
 	maxTokens   = 1 << 20 // of one episode
 	maxSteps    = 1 << 24 // iterations, optimiser steps
 	maxRank     = 4096    // of adapters
+	maxShards   = 100     // of one iteration: their references travel in one payload
 )
 
 // SourceRandom as Finetune.Model.Source asks for weights drawn from the seed.
@@ -43,6 +44,7 @@ func (r Run) Validate() error {
 	r.LoRA.Critic.check(&c, "lora.critic")
 	c.between("checkpoint.every", r.Checkpoint.Every, 1, maxSteps)
 	c.between("checkpoint.keep", r.Checkpoint.Keep, 1, maxSteps)
+	c.between("checkpoint.keep_every", r.Checkpoint.KeepEvery, 0, maxSteps)
 	r.Evaluation.check(&c)
 	c.between("record.rescored", r.Record.Rescored, 0, r.Data.ProblemsPerStep*r.Data.GroupSize)
 	return c.err("run")
@@ -120,6 +122,8 @@ func (d Data) check(c *checker) {
 	c.between("data.curriculum", d.Curriculum, 0, maxSteps)
 	c.want(d.GroupSize < 1 || d.ShardSize%d.GroupSize == 0, "data.shard_size", d.ShardSize,
 		"a multiple of data.group_size (%d)", d.GroupSize)
+	c.want(d.ShardSize < 1 || d.ProblemsPerStep*d.GroupSize <= maxShards*d.ShardSize, "data.shard_size", d.ShardSize,
+		"at least problems_per_step × group_size / %d: an iteration has at most %d shards", maxShards, maxShards)
 }
 
 func (a Attempts) check(c *checker) {

@@ -31,6 +31,8 @@ type Options struct {
 	S3Port       int    // object store; 0: any free port
 	Namespace    string // created if absent, with our search attributes
 	Bucket       string // created if absent
+	NoTemporal   bool   // start neither Temporal nor its UI
+	NoStore      bool   // start no object store
 }
 
 // Stack is a running set of services.
@@ -81,32 +83,33 @@ func Start(ctx context.Context, o Options) (_ *Stack, err error) {
 		return nil, err
 	}
 
-	objects, err := startObjects(ctx, filepath.Join(o.DataDir, "objects"), ports.s3, keys)
-	if err != nil {
-		return nil, err
+	s := &Stack{}
+	if !o.NoStore {
+		objects, err := startObjects(ctx, filepath.Join(o.DataDir, "objects"), ports.s3, keys)
+		if err != nil {
+			return nil, err
+		}
+		started.add(objects.stop)
+		if err := createBucket(ctx, objects.endpoint, o.Bucket, keys); err != nil {
+			return nil, err
+		}
+		s.S3Endpoint, s.AccessKey, s.SecretKey = objects.endpoint, keys.AccessKey, keys.SecretKey
 	}
-	started.add(objects.stop)
-	if err := createBucket(ctx, objects.endpoint, o.Bucket, keys); err != nil {
-		return nil, err
+	if !o.NoTemporal {
+		server, err := startTemporal(ctx, filepath.Join(o.DataDir, "temporal"), ports, o.Namespace, slog.Default())
+		if err != nil {
+			return nil, err
+		}
+		started.add(server.stop)
+		ui, err := startUI(ctx, ports.ui, server.address, o.Namespace)
+		if err != nil {
+			return nil, err
+		}
+		started.add(ui.stop)
+		s.TemporalAddress, s.UIURL = server.address, ui.url
 	}
-	server, err := startTemporal(ctx, filepath.Join(o.DataDir, "temporal"), ports, o.Namespace, slog.Default())
-	if err != nil {
-		return nil, err
-	}
-	started.add(server.stop)
-	ui, err := startUI(ctx, ports.ui, server.address, o.Namespace)
-	if err != nil {
-		return nil, err
-	}
-	started.add(ui.stop)
-	return &Stack{
-		TemporalAddress: server.address,
-		UIURL:           ui.url,
-		S3Endpoint:      objects.endpoint,
-		AccessKey:       keys.AccessKey,
-		SecretKey:       keys.SecretKey,
-		Stop:            started.close,
-	}, nil
+	s.Stop = started.close
+	return s, nil
 }
 
 // closers undo what was started, the latest first.

@@ -77,7 +77,9 @@ func (r recorder) train(ctx context.Context, id, model string) error {
 		args   []any
 	}{
 		{workflows.UpdateSetLearningRate, []any{workflows.SetLearningRate{PolicyLR: &rate}}},
+		{workflows.UpdateSetCheckpointEvery, []any{workflows.SetCheckpointEvery{Every: 4}}},
 		{workflows.UpdateCheckpointNow, nil},
+		{workflows.UpdateEvaluateNow, nil},
 		{workflows.UpdatePause, nil},
 		{workflows.UpdateResume, nil},
 	}
@@ -208,7 +210,7 @@ func (r recorder) write(files map[string]*historypb.History) error {
 		return err
 	}
 	own := telemetry.OwnLearnerQueue(telemetry.LearnerQueue(telemetry.Queue), "")
-	anonymous := strings.NewReplacer("@"+host+"@", "@host@", own+host, own+"host")
+	anonymous := strings.NewReplacer("@"+host+"@", "@host@", "@"+host+" (", "@host (", own+host, own+"host")
 	for name, h := range files {
 		b, err := protojson.Marshal(h)
 		if err != nil {

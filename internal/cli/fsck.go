@@ -1,0 +1,119 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"multiattempt/internal/blob"
+	"multiattempt/internal/checkpoint"
+	"multiattempt/internal/report"
+)
+
+// audited is what fsck --json prints of one run.
+type audited struct {
+	Run         string        `json:"run"`
+	Checkpoints int           `json:"checkpoints"`
+	Objects     int           `json:"objects"`
+	Bytes       int64         `json:"bytes"`
+	Faults      []listedFault `json:"faults"`
+	Orphans     []string      `json:"orphans"`
+	OrphanBytes int64         `json:"orphan_bytes"`
+}
+
+type listedFault struct {
+	Key   string `json:"key"`
+	From  string `json:"referred_to_by,omitempty"`
+	Error string `json:"error"`
+}
+
+func (a *app) newFsck() *cobra.Command {
+	var read, collect, asJSON bool
+	var older time.Duration
+	cmd := &cobra.Command{
+		Use:   "fsck [RUN…]",
+		Short: "Check that everything the runs refer to is in the store, and find what is left over",
+		Long: `Follows every reference from the checkpoints, records and evaluations of the runs (all, when none is named). It changes
+nothing unless --gc is given, which deletes what is left over: objects of steps up to the newest checkpoint that nothing refers
+to, such as the episodes of workers that were given up for dead. A fault makes the exit code 1.`,
+		Example: "  multiattempt fsck\n  multiattempt fsck quickstart-seed1 --read --gc",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := a.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			if len(args) == 0 {
+				if args, err = checkpoint.Runs(cmd.Context(), s.store); err != nil {
+					return err
+				}
+			}
+			var all []audited
+			for _, run := range args {
+				found, err := a.audit(cmd, s.store, run, checkpoint.AuditOptions{Read: read, Before: time.Now().Add(-older)}, collect)
+				if err != nil {
+					return err
+				}
+				all = append(all, found)
+			}
+			return a.printAudit(all, asJSON, collect)
+		},
+	}
+	cmd.Flags().BoolVar(&read, "read", false, "read every object and compare digests")
+	cmd.Flags().BoolVar(&collect, "gc", false, "delete what is left over")
+	cmd.Flags().DurationVar(&older, "older", time.Hour, "with --gc: spare what is younger, by the store's clock")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
+	return cmd
+}
+
+func (a *app) audit(cmd *cobra.Command, s blob.Store, run string, o checkpoint.AuditOptions, collect bool) (audited, error) {
+	found, err := checkpoint.Inspect(cmd.Context(), s, run, o)
+	if err != nil {
+		return audited{}, err
+	}
+	if found.Objects == 0 {
+		return audited{}, usage("run %s has nothing in the store", run)
+	}
+	out := audited{Run: run, Checkpoints: found.Checkpoints, Objects: found.Objects, Bytes: found.Bytes, Faults: []listedFault{}, Orphans: []string{}}
+	for _, f := range found.Faults {
+		out.Faults = append(out.Faults, listedFault{Key: f.Key, From: f.From, Error: f.Err.Error()})
+	}
+	for _, orphan := range found.Orphans {
+		out.Orphans = append(out.Orphans, orphan.Key)
+		out.OrphanBytes += orphan.Size
+	}
+	if collect && len(found.Faults) == 0 {
+		err = checkpoint.Collect(cmd.Context(), s, found)
+	}
+	return out, err
+}
+
+// printAudit writes what was found; faults become the command's error.
+func (a *app) printAudit(all []audited, asJSON, collected bool) error {
+	faults := 0
+	t := report.Table{Header: []string{"run", "checkpoints", "objects", "MB", "faults", "left over", "MB"}}
+	for _, r := range all {
+		faults += len(r.Faults)
+		t.Rows = append(t.Rows, []string{r.Run, fmt.Sprint(r.Checkpoints), fmt.Sprint(r.Objects), fmt.Sprintf("%.1f", float64(r.Bytes)/1e6),
+			fmt.Sprint(len(r.Faults)), fmt.Sprint(len(r.Orphans)), fmt.Sprintf("%.1f", float64(r.OrphanBytes)/1e6)})
+	}
+	var err error
+	if asJSON {
+		err = a.printJSON(all)
+	} else {
+		err = t.WriteText(a.stdout)
+		for _, r := range all {
+			for _, f := range r.Faults {
+				a.printf("%s\n    %s\n", f.Key, f.Error)
+			}
+		}
+		if collected {
+			a.notef("What was left over is deleted, except of runs with faults.\n")
+		}
+	}
+	if err == nil && faults > 0 {
+		return fmt.Errorf("%d objects are not what something refers to: restore them from a replica of the bucket, or go back to an earlier checkpoint with `multiattempt fork RUN@STEP`", faults)
+	}
+	return err
+}
