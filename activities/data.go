@@ -153,6 +153,10 @@ func (d *Data) checkData(ctx context.Context, run spec.Run) (dataset.Identity, e
 		if evaluation[i], err = d.test(ctx, run, name); err != nil {
 			return dataset.Identity{}, err
 		}
+		ks := max(len(run.Evaluation.Attempts), len(run.Evaluation.Final))
+		if err := mayFanOut(run, name, len(evaluation[i].Problems()), ks); err != nil {
+			return dataset.Identity{}, err
+		}
 	}
 	return dataset.Identify(train, evaluation), nil
 }

@@ -40,6 +40,9 @@ func (d *Data) openSets(ctx context.Context, in EvaluationTask) (OpenSetsOutput,
 			}
 		}
 		problems := set.Problems()
+		if err := mayFanOut(run, name, len(problems), len(in.Attempts)); err != nil {
+			return OpenSetsOutput{}, err
+		}
 		ref, err := putJSON(ctx, d.store, evaluationKey(in.Run, in.Step), "problems-"+setName(name), problems)
 		if err != nil {
 			return OpenSetsOutput{}, err
@@ -50,6 +53,19 @@ func (d *Data) openSets(ctx context.Context, in EvaluationTask) (OpenSetsOutput,
 		})
 	}
 	return out, nil
+}
+
+// maxFanOut bounds the shards of one set at all k together: their references travel in one payload.
+const maxFanOut = 100
+
+// mayFanOut refuses an evaluation of one set in too many shards.
+func mayFanOut(run spec.Run, set string, problems, ks int) error {
+	if n := shards(problems, run.Evaluation.ShardSize) * ks; n > maxFanOut {
+		return &spec.InvalidError{What: "evaluation", Fields: []spec.FieldError{{Path: "evaluation.shard_size", Value: run.Evaluation.ShardSize,
+			Allowed: fmt.Sprintf("at least %d for %s: %d problems at %d numbers of attempts may make at most %d shards",
+				shards(problems, max(1, maxFanOut/max(1, ks))), set, problems, ks, maxFanOut)}}}
+	}
+	return nil
 }
 
 // setName is a set's name as part of a key: readable, and its own for every name.

@@ -52,8 +52,8 @@ type answer struct {
 
 var updates atomic.Int64
 
-// update sends an update and returns what will have become of it.
-func update(t *testing.T, env *testsuite.TestWorkflowEnvironment, name string, args ...any) *answer {
+// send sends an update and returns what will have become of it.
+func send(t *testing.T, env *testsuite.TestWorkflowEnvironment, name string, args ...any) *answer {
 	t.Helper()
 	a := &answer{}
 	env.UpdateWorkflow(name, fmt.Sprint("update-", updates.Add(1)), &testsuite.TestUpdateCallback{
@@ -75,11 +75,11 @@ func TestPauseHoldsBetweenIterationsUntilResume(t *testing.T) {
 	var again *answer
 	out, _ := w.train(t, "r", settings(t, `{"preset":"small"}`), func(_ int, env *testsuite.TestWorkflowEnvironment) {
 		during(env, 2, func() {
-			update(t, env, workflows.UpdatePause)
+			send(t, env, workflows.UpdatePause)
 			env.RegisterDelayedCallback(func() {
 				held = status(t, env)
-				again = update(t, env, workflows.UpdatePause)
-				update(t, env, workflows.UpdateResume)
+				again = send(t, env, workflows.UpdatePause)
+				send(t, env, workflows.UpdateResume)
 			}, hour)
 		})
 	})
@@ -97,14 +97,14 @@ func TestPauseDuringTheLastIterationHoldsBeforeTheEvaluation(t *testing.T) {
 	var late *answer
 	out, _ := w.train(t, "r", settings(t, `{"preset":"small","evaluation":{"final_attempts":[1]}}`), func(_ int, env *testsuite.TestWorkflowEnvironment) {
 		during(env, 6, func() {
-			update(t, env, workflows.UpdatePause)
+			send(t, env, workflows.UpdatePause)
 			env.RegisterDelayedCallback(func() {
 				held = status(t, env)
-				update(t, env, workflows.UpdateResume)
+				send(t, env, workflows.UpdateResume)
 			}, hour)
 		})
 		env.SetOnChildWorkflowStartedListener(func(*workflow.Info, workflow.Context, converter.EncodedValues) {
-			late = update(t, env, workflows.UpdatePause)
+			late = send(t, env, workflows.UpdatePause)
 		})
 	})
 	require.Equal(t, workflows.PhasePaused, held.Phase)
@@ -119,8 +119,8 @@ func TestStopEndsAPausedRunWithACheckpoint(t *testing.T) {
 	w := newWorld(t)
 	out, _ := w.train(t, "r", settings(t, `{"preset":"small","evaluation":{"final_attempts":[1]}}`), func(_ int, env *testsuite.TestWorkflowEnvironment) {
 		during(env, 1, func() {
-			update(t, env, workflows.UpdatePause)
-			env.RegisterDelayedCallback(func() { update(t, env, workflows.UpdateStop) }, hour)
+			send(t, env, workflows.UpdatePause)
+			env.RegisterDelayedCallback(func() { send(t, env, workflows.UpdateStop) }, hour)
 		})
 	})
 	require.Equal(t, workflows.PhaseStopped, out.Phase)
@@ -132,7 +132,7 @@ func TestCheckpointNowAnswersWhenTheCheckpointIsKept(t *testing.T) {
 	w := newWorld(t)
 	var now *answer
 	out, _ := w.train(t, "r", settings(t, `{"preset":"small","checkpoint":{"keep":9}}`), func(_ int, env *testsuite.TestWorkflowEnvironment) {
-		during(env, 1, func() { now = update(t, env, workflows.UpdateCheckpointNow) })
+		during(env, 1, func() { now = send(t, env, workflows.UpdateCheckpointNow) })
 	})
 	require.True(t, now.done)
 	require.NoError(t, now.failed)
@@ -146,7 +146,7 @@ func TestUpdatesThatWaitAreAnsweredBeforeContinuingAsNew(t *testing.T) {
 	var now *answer
 	_, parts := w.train(t, "r", settings(t, `{"preset":"small","continue_after":2,"checkpoint":{"every":6}}`), func(part int, env *testsuite.TestWorkflowEnvironment) {
 		if part == 0 {
-			during(env, 2, func() { now = update(t, env, workflows.UpdateCheckpointNow) })
+			during(env, 2, func() { now = send(t, env, workflows.UpdateCheckpointNow) })
 		}
 	})
 	require.Equal(t, 3, parts)
@@ -160,8 +160,8 @@ func TestLearningRateSetByHandHoldsFromTheNextIteration(t *testing.T) {
 	var set, silly *answer
 	out, _ := w.train(t, "r", settings(t, `{"preset":"small","optimizer":{"final_fraction":1,"warmup_fraction":0}}`), func(_ int, env *testsuite.TestWorkflowEnvironment) {
 		during(env, 3, func() {
-			set = update(t, env, workflows.UpdateSetLearningRate, workflows.SetLearningRate{PolicyLR: rate(0.25)})
-			silly = update(t, env, workflows.UpdateSetLearningRate, workflows.SetLearningRate{PolicyLR: rate(-1)})
+			set = send(t, env, workflows.UpdateSetLearningRate, workflows.SetLearningRate{PolicyLR: rate(0.25)})
+			silly = send(t, env, workflows.UpdateSetLearningRate, workflows.SetLearningRate{PolicyLR: rate(-1)})
 		})
 	})
 	require.NoError(t, set.failed)

@@ -176,7 +176,7 @@ func TestTrainRefusesANameThatIsNoKey(t *testing.T) {
 func TestTrainGoesOnFromItsCheckpoint(t *testing.T) {
 	w := newWorld(t)
 	first, _ := w.train(t, "r", settings(t, `{"preset":"small"}`), func(_ int, env *testsuite.TestWorkflowEnvironment) {
-		during(env, 4, func() { update(t, env, workflows.UpdateStop) })
+		during(env, 4, func() { send(t, env, workflows.UpdateStop) })
 	})
 	require.Equal(t, workflows.PhaseStopped, first.Phase)
 	require.Equal(t, 4, first.LatestCheckpoint.Step)

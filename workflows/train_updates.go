@@ -26,7 +26,7 @@ type SetCheckpointEvery struct {
 
 // maxReplay bounds the iterations that lie between two checkpoints, whatever the settings say: each of them stands in the
 // inputs of the learner's activities, which must stay small, and would have to be repeated after a crash.
-const maxReplay = 64
+const maxReplay = 32
 
 // handle registers the status query and every update. A validator refuses what makes no sense before it enters history.
 func (r *trainRun) handle(ctx workflow.Context) error {

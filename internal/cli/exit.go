@@ -61,7 +61,7 @@ func exitCode(err error) int {
 		return exitWrongInput
 	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
 		return exitInterrupted
-	case isAny(err, errServices, s3.ErrUnreachable, s3.ErrCredentials, s3.ErrDenied, s3.ErrClockSkew, s3.ErrNoBucket, hub.ErrUnavailable),
+	case isAny(err, errServices, s3.ErrUnreachable, s3.ErrCredentials, s3.ErrExpired, s3.ErrDenied, s3.ErrClockSkew, s3.ErrNoBucket, hub.ErrUnavailable),
 		isUnreachable(err):
 		return exitUnreachable
 	default:

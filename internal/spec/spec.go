@@ -183,7 +183,7 @@ func LinearModules() []string {
 
 // Checkpoint says how often full state is kept, and how much of it.
 type Checkpoint struct {
-	Every     int `json:"every"`      // iterations, never more than 64 between two; the last one always
+	Every     int `json:"every"`      // iterations, never more than 32 between two; the last one always
 	Keep      int `json:"keep"`       // newest full checkpoints to keep, at least the last two; latest and best are always kept
 	KeepEvery int `json:"keep_every"` // also keep those of every so many iterations; 0: none
 }

@@ -50,7 +50,9 @@ func Open(dir string) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) path(key string) string { return filepath.Join(s.root, "objects", filepath.FromSlash(key)) }
+func (s *Store) path(key string) string {
+	return filepath.Join(s.root, "objects", filepath.FromSlash(key))
+}
 
 func (s *Store) data(name string) string { return filepath.Join(s.root, "data", name) }
 

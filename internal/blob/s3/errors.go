@@ -17,6 +17,7 @@ import (
 var (
 	ErrUnreachable = errors.New("object store does not answer: is it running, and are address and scheme (http or https) right?")
 	ErrCredentials = errors.New("object store does not accept the credentials: check access key and secret key")
+	ErrExpired     = errors.New("credentials of the object store have expired: files and roles are read again at the next try, a configured session token must be replaced")
 	ErrDenied      = errors.New("object store denies access: the credentials need to list, read, write and delete in this bucket")
 	ErrClockSkew   = errors.New("object store rejects this machine's clock: set the time of both machines (NTP)")
 	ErrNoBucket    = errors.New("bucket does not exist: create it, or correct the configured name")
@@ -33,6 +34,8 @@ var byCode = map[string]error{
 	"SignatureDoesNotMatch":          ErrCredentials,
 	"XAdminUserNotFound":             ErrCredentials, // versitygw without accounts
 	"InvalidToken":                   ErrCredentials,
+	"ExpiredToken":                   ErrExpired,
+	"ExpiredTokenException":          ErrExpired,
 	"AuthorizationHeaderMalformed":   ErrCredentials,
 	"AccessDenied":                   ErrDenied,
 	"RequestTimeTooSkewed":           ErrClockSkew,
@@ -65,6 +68,9 @@ func (s *Store) explain(ctx context.Context, op, key string, err error) error {
 		return fmt.Errorf("%s: %w", at, err)
 	}
 	if cause, ok := byCode[answer.Code]; ok {
+		if cause == ErrExpired || cause == ErrCredentials { //nolint:errorlint // from our own table
+			s.creds.Expire() // the next call reads them again from where they come
+		}
 		return fmt.Errorf("%s: %w (%s)", at, cause, answer.Code)
 	}
 	return fmt.Errorf("%s: object store answers %d %s: %w", at, answer.StatusCode, answer.Code, answer)

@@ -50,6 +50,7 @@ type Options struct {
 // Store is a bucket.
 type Store struct {
 	core   *minio.Core
+	creds  *credentials.Credentials
 	bucket string
 	where  string // for error messages
 }
@@ -130,7 +131,7 @@ func connect(o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("object store at %q: %w", o.Endpoint, err)
 	}
-	return &Store{core: core, bucket: o.Bucket, where: o.Endpoint + "/" + o.Bucket}, nil
+	return &Store{core: core, creds: creds, bucket: o.Bucket, where: o.Endpoint + "/" + o.Bucket}, nil
 }
 
 // Put implements blob.Store.

@@ -1,0 +1,197 @@
+package workflows_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/testsuite"
+
+	"multiattempt/activities"
+	"multiattempt/internal/blob"
+	"multiattempt/internal/checkpoint"
+	"multiattempt/internal/update"
+	"multiattempt/workflows"
+)
+
+// TestEveryContinuationBoundaryGivesTheSameBytes continues a run as new after 1, 2, … iterations: the checkpoint at the end,
+// and every record, are those of a run in one part.
+func TestEveryContinuationBoundaryGivesTheSameBytes(t *testing.T) {
+	fields := `{"preset":"small","iterations":4,"checkpoint":{"every":3},"evaluation":{"every":2,"attempts":[1],"final_attempts":[1]},"continue_after":%d}`
+	var want []blob.Digest
+	for after := range 5 {
+		w := newWorld(t)
+		out, parts := w.train(t, "r", settings(t, fmt.Sprintf(fields, after)), nil)
+		require.Equal(t, 4, out.Step)
+		switch after {
+		case 0, 4:
+			require.Equal(t, 1, parts)
+		default:
+			require.Equal(t, (4+after-1)/after, parts)
+		}
+		got := []blob.Digest{out.Policy.Digest}
+		records, err := activities.Records(t.Context(), w.store, "r")
+		require.NoError(t, err)
+		require.Len(t, records, 4)
+		for _, r := range records {
+			got = append(got, r.Policy.Digest)
+		}
+		if want == nil {
+			want = got
+		}
+		require.Equal(t, want, got, "continued after every %d iterations", after)
+	}
+}
+
+// TestAStopAtEveryStepGoesOnWithTheSameBytes stops a run after each of its steps and starts it again.
+func TestAStopAtEveryStepGoesOnWithTheSameBytes(t *testing.T) {
+	whole := newWorld(t)
+	_, _ = whole.train(t, "r", settings(t, `{"preset":"small","iterations":4}`), nil)
+	want := whole.final(t, "r", 4)
+	for step := 1; step < 4; step++ {
+		w := newWorld(t)
+		first, _ := w.train(t, "r", settings(t, `{"preset":"small","iterations":4}`), func(_ int, env *testsuite.TestWorkflowEnvironment) {
+			during(env, step, func() { send(t, env, workflows.UpdateStop) })
+		})
+		require.Equal(t, step, first.Step)
+		w.train(t, "r", settings(t, `{"preset":"small","iterations":4}`), nil)
+		require.Equal(t, want, w.final(t, "r", 4), "stopped after step %d", step)
+	}
+}
+
+func TestEvaluateNowAnswersWithTheScores(t *testing.T) {
+	w := newWorld(t)
+	var now, none *answer
+	out, _ := w.train(t, "r", settings(t, `{"preset":"small","evaluation":{"final_attempts":[1,2]}}`), func(_ int, env *testsuite.TestWorkflowEnvironment) {
+		during(env, 2, func() { now = send(t, env, workflows.UpdateEvaluateNow) })
+	})
+	require.True(t, now.done)
+	require.NoError(t, now.failed)
+	require.Equal(t, 2, now.status.Evaluation.Step)
+	require.Len(t, now.status.Evaluation.Scores, 2)
+	require.Equal(t, 6, out.Evaluation.Step)
+
+	w = newWorld(t)
+	w.train(t, "r", settings(t, `{"preset":"small"}`), func(_ int, env *testsuite.TestWorkflowEnvironment) {
+		during(env, 2, func() { none = send(t, env, workflows.UpdateEvaluateNow) })
+	})
+	require.ErrorContains(t, none.refused, "multiattempt eval --run r")
+}
+
+func TestEvaluateNowWhilePaused(t *testing.T) {
+	w := newWorld(t)
+	var now *answer
+	var held workflows.Status
+	w.train(t, "r", settings(t, `{"preset":"small","evaluation":{"final_attempts":[1]}}`), func(_ int, env *testsuite.TestWorkflowEnvironment) {
+		during(env, 1, func() {
+			send(t, env, workflows.UpdatePause)
+			env.RegisterDelayedCallback(func() { now = send(t, env, workflows.UpdateEvaluateNow) }, hour)
+			env.RegisterDelayedCallback(func() {
+				held = status(t, env)
+				send(t, env, workflows.UpdateResume)
+			}, 2*hour)
+		})
+	})
+	require.True(t, now.done)
+	require.Equal(t, 1, now.status.Evaluation.Step)
+	require.Equal(t, workflows.PhasePaused, held.Phase, "it is still held afterwards")
+}
+
+// TestRequestsInFlightAreAnsweredBeforeContinuingAsNew has an evaluation and a checkpoint asked for in the last iteration of
+// a part.
+func TestRequestsInFlightAreAnsweredBeforeContinuingAsNew(t *testing.T) {
+	w := newWorld(t)
+	var scores, kept *answer
+	_, parts := w.train(t, "r", settings(t, `{"preset":"small","continue_after":2,"checkpoint":{"every":6},"evaluation":{"final_attempts":[1]}}`), func(part int, env *testsuite.TestWorkflowEnvironment) {
+		if part == 0 {
+			during(env, 2, func() {
+				scores = send(t, env, workflows.UpdateEvaluateNow)
+				kept = send(t, env, workflows.UpdateCheckpointNow)
+			})
+		}
+	})
+	require.Equal(t, 3, parts)
+	require.True(t, scores.done && kept.done)
+	require.Equal(t, 2, scores.status.Evaluation.Step)
+	require.Equal(t, 2, kept.status.LatestCheckpoint.Step)
+}
+
+func TestCheckpointEverySetByHandHoldsAtOnce(t *testing.T) {
+	w := newWorld(t)
+	var set, silly *answer
+	w.train(t, "r", settings(t, `{"preset":"small","checkpoint":{"every":6,"keep":9}}`), func(_ int, env *testsuite.TestWorkflowEnvironment) {
+		during(env, 2, func() {
+			set = send(t, env, workflows.UpdateSetCheckpointEvery, workflows.SetCheckpointEvery{Every: 2})
+			silly = send(t, env, workflows.UpdateSetCheckpointEvery, workflows.SetCheckpointEvery{Every: 33})
+		})
+	})
+	require.Equal(t, 2, set.status.CheckpointEvery)
+	require.ErrorContains(t, silly.refused, "from 1 to 32")
+	refs, err := checkpoint.List(t.Context(), w.store, "r")
+	require.NoError(t, err)
+	var steps []int
+	for _, ref := range refs {
+		steps = append(steps, ref.Step)
+	}
+	require.Equal(t, []int{2, 4, 6}, steps)
+}
+
+func TestTrainForksFromACheckpoint(t *testing.T) {
+	w := newWorld(t)
+	w.train(t, "r", settings(t, `{"preset":"small","checkpoint":{"keep":9}}`), nil)
+	out, _ := w.train(t, "f", settings(t, `{"fork":{"run":"r","step":3},"optimizer":{"policy_lr":0.25,"final_fraction":1,"warmup_fraction":0}}`), nil)
+	require.Equal(t, 6, out.Step)
+	require.Equal(t, []float64{0.25, 0.25, 0.25}, policyRates(t, w, "f"))
+	records, err := activities.Records(t.Context(), w.store, "f")
+	require.NoError(t, err)
+	require.Equal(t, 4, records[0].Step)
+
+	w.train(t, "same", settings(t, `{"fork":{"run":"r","step":3},"checkpoint":{"keep":8}}`), nil)
+	older, err := activities.Records(t.Context(), w.store, "r")
+	require.NoError(t, err)
+	same, err := activities.Records(t.Context(), w.store, "same")
+	require.NoError(t, err)
+	require.Equal(t, older[5].Policy.Digest, same[2].Policy.Digest, "an unchanged fork goes the same way")
+}
+
+// TestTheLargestPayloadsStaySmall: what travels when a run has the longest name, the most shards, and the most iterations
+// since its last checkpoint.
+func TestTheLargestPayloadsStaySmall(t *testing.T) {
+	const limit = 32 << 10
+	run := strings.Repeat("r", 100)
+	ref := func(name string) blob.Ref {
+		return blob.Ref{Key: "runs/" + run + "/steps/000001/" + name + "-0123456789ab.jsonl.zst", SHA256: blob.Sum([]byte(name)), Size: 1 << 40}
+	}
+	folder := activities.Policy{Folder: ref("policy/folder"), Digest: blob.Sum(nil)}
+	kept := activities.CheckpointRef{Run: run, Step: 1 << 24, Ref: ref("manifest")}
+	at := activities.Position{Run: run, Spec: ref("spec"), Base: folder, Checkpoint: kept, Restored: blob.Sum(nil), Policy: folder}
+	for range 32 {
+		at.Since = append(at.Since, activities.StepDone{Experience: ref("experience"), Policy: blob.Sum(nil), Rates: &update.Rates{Policy: 1.2345678901e-7, Critic: 1.2345678901e-7}})
+	}
+	shards := make([]blob.Ref, 100)
+	for i := range shards {
+		shards[i] = ref("episodes-0000")
+	}
+	score := activities.Score{Set: "olympiadbench", Attempts: 7, Problems: 675, Accuracy: 0.12345678901234567, Low: 0.12345678901234567, High: 0.12345678901234567}
+	evaluation := workflows.EvaluateOutput{Run: run, Result: ref("result")}
+	for range 5 * 7 {
+		evaluation.Scores = append(evaluation.Scores, score)
+	}
+	state := workflows.TrainState{At: at, Status: workflows.Status{Run: run, LatestCheckpoint: kept, Policy: folder, Evaluation: &evaluation, Best: &workflows.Best{Checkpoint: kept}}}
+	for range 8 {
+		state.Status.Recent = append(state.Status.Recent, workflows.Iteration{Step: 1 << 24, RewardMean: 0.12345678901234567, Solved: 0.12345678901234567, Record: ref("record")})
+	}
+	for name, payload := range map[string]any{
+		"update":       activities.UpdateInput{At: at, Experience: ref("experience")},
+		"checkpoint":   activities.CheckpointInput{At: at},
+		"reward":       activities.RewardInput{Run: run, Spec: ref("spec"), Episodes: shards},
+		"continuation": workflows.TrainInput{Spec: json.RawMessage(`{"preset":"paper"}`), Carried: &state},
+	} {
+		b, err := json.Marshal(payload)
+		require.NoError(t, err)
+		require.Less(t, len(b), limit, name)
+		t.Logf("%s: %d bytes", name, len(b))
+	}
+}
