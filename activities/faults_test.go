@@ -64,9 +64,12 @@ func TestAFaultyStoreChangesNothing(t *testing.T) {
 
 	rough := blob.NewMemory()
 	faulty := blobtest.NewFaulty(rough, 3, 0.12)
-	life(&patient{faulty})
+	life(faulty)
 	require.Equal(t, want, keys(t, rough, "runs/"))
 	for _, key := range want {
+		if strings.HasPrefix(key, activities.TimingPrefix("r")) {
+			continue // measured
+		}
 		require.Equal(t, object(t, calm, key), object(t, rough, key), key)
 	}
 	refs, err := checkpoint.List(t.Context(), rough, "r")
@@ -76,9 +79,6 @@ func TestAFaultyStoreChangesNothing(t *testing.T) {
 	}
 	require.Len(t, faulty.Faults(), 7, "every kind was met")
 }
-
-// patient lists without faults, for the test's own look.
-type patient struct{ *blobtest.Faulty }
 
 // TestBitsThatStayWrongEndTheRun: what repeating does not help against is said at once, with key and digests.
 func TestBitsThatStayWrongEndTheRun(t *testing.T) {
