@@ -13,7 +13,7 @@ import (
 	"multiattempt/internal/chat"
 )
 
-var families = []string{"smollm", "qwen", "llama3"}
+var families = []string{"smollm", "qwen", "llama3", "llama31", "llama32"}
 
 func readJSON(t *testing.T, path string, into any) {
 	t.Helper()
@@ -93,7 +93,7 @@ func TestTurnByTurnEqualsWhole(t *testing.T) {
 
 // TestEndOfTurn: the union of generation_config.json, the tokenizer's eos and what the template writes.
 func TestEndOfTurn(t *testing.T) {
-	for family, expected := range map[string][]int32{"smollm": {2}, "qwen": {0, 2}, "llama3": {1, 4}} {
+	for family, expected := range map[string][]int32{"smollm": {2}, "qwen": {0, 2}, "llama3": {1, 4}, "llama31": {1, 4}, "llama32": {1, 4}} {
 		template := load(t, family)
 		require.Equal(t, expected, template.EndOfTurn(), family)
 		require.Equal(t, expected[len(expected)-1], template.Close(), family)

@@ -1,7 +1,17 @@
-"""Writes small tokenizer folders in the manner of three model families, and what Hugging Face's libraries make of texts
-and dialogues. Needs tokenizers 0.23.3 and transformers 5.23.0. Run in this directory; the output is committed."""
+"""Writes small tokenizer folders in the manner of the model families, with their own chat templates, and what Hugging Face's
+libraries make of texts and dialogues. Run in this directory; the output is committed.
+
+    pip install -r ../../../tools/fixtures/requirements.txt && python make_fixtures.py $(../../../tools/smollm2/fetch.sh)
+
+The templates of Qwen2.5 and Llama 3, 3.1 and 3.2 are those that TRL (Apache-2.0) compares models with, SmolLM2's is the one in
+its GGUF file (Apache-2.0). The vocabularies are trained here: they are small, but split text as the families do.
+"""
 import json
+import sys
+from importlib.metadata import files
 from pathlib import Path
+
+from gguf import GGUFReader
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -18,6 +28,8 @@ TEXTS = [
     "", " ", "Hello world", "It's 48+24 = 72, isn't it?", "  leading and   inner   spaces  ", "line\n\n  next\r\n\tline\n",
     "1234567 and 12 345", "\\boxed{\\frac{1}{2}}", "WE'LL see THEY'RE", "naïve café cafe\u0301", "数学 и математика α≤β 🙂",
     "a<|im_end|>b<|im_end|>\n", "trailing newline\n", "\n\n\n", "x" * 40, "٣٤ ½ Ⅷ", "tab\there\u00a0nbsp\u3000wide",
+    "I'm, YOU'RE and we’ve", "한국어 テスト ไทย", "🇩🇪 👩‍👩‍👧 e\u0301\u0301", "\r\r\n\n \n\t\n", "x=1;y=2//комментарий", "$100,000.50 (±3%)", "٣٤٥٦٧ ²³ ¾",
+    "ﬁ Å \u212b \u1100\u1161", "a\u2028b\u0085c\u000bd", "   ", "\n x", "'s 'S ' s", "_under_score__", "end\u0000zero", "a<tool_call>b</tool_call>",
 ]
 
 GPT2_DIGITS = pre_tokenizers.Sequence([
@@ -35,38 +47,16 @@ def split(pattern):
 
 WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
-CHATML = (
-    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
-    "{{ '<|im_start|>system\nYou are a helpful AI assistant<|im_end|>\n' }}{% endif %}"
-    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-LLAMA3 = """{{- bos_token }}
-{%- if not date_string is defined %}
-    {%- if strftime_now is defined %}
-        {%- set date_string = strftime_now("%d %b %Y") %}
-    {%- else %}
-        {%- set date_string = "26 Jul 2024" %}
-    {%- endif %}
-{%- endif %}
-{#- The first system message goes first. #}
-{%- if messages[0]['role'] == 'system' %}
-    {%- set system_message = messages[0]['content']|trim %}
-    {%- set messages = messages[1:] %}
-{%- else %}
-    {%- set system_message = "" %}
-{%- endif %}
-{{- "<|start_header_id|>system<|end_header_id|>\n\n" }}
-{{- "Today Date: " + date_string + "\n\n" }}
-{{- system_message }}
-{{- "<|eot_id|>" }}
-{%- for message in messages %}
-    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' }}
-{%- endfor %}
-{%- if add_generation_prompt %}
-    {{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}
-{%- endif %}
-"""
+
+
+def from_trl(name):
+    return next(f for f in files("trl") if f.name == name + ".jinja").read_text()
+
+
+def from_gguf(path):
+    return bytes(GGUFReader(path).fields["tokenizer.chat_template"].parts[-1]).decode()
+
+
 # Writes the reasoning of earlier turns out of the dialogue.
 THINKING = (
     "{% for message in messages %}{% set content = message.content %}"
@@ -88,16 +78,24 @@ ALTERNATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
+LLAMA3 = dict(
+    split=split(WORDS % "{1,3}"), special=["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
+    bos="<|begin_of_text|>", eos="<|end_of_text|>", eos_ids=[1, 4], ignore_merges=True)
+CHATML = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 FAMILIES = {
-    "smollm": dict(split=GPT2_DIGITS, template=CHATML, special=["<|endoftext|>", "<|im_start|>", "<|im_end|>"], bos="<|im_start|>", eos="<|im_end|>", eos_ids=2),
-    "qwen": dict(split=split(WORDS % ""), template=CHATML, special=["<|endoftext|>", "<|im_start|>", "<|im_end|>"], bos=None, eos="<|endoftext|>", eos_ids=[0], nfc=True),
-    "llama3": dict(split=split(WORDS % "{1,3}"), template=LLAMA3, special=["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"], bos="<|begin_of_text|>", eos="<|end_of_text|>", eos_ids=[1, 4], ignore_merges=True),
+    "smollm": dict(split=GPT2_DIGITS, template=from_gguf(sys.argv[1]), special=CHATML, bos="<|im_start|>", eos="<|im_end|>", eos_ids=2),
+    # The base model's own settings: they name only <|endoftext|>, while the template ends turns with <|im_end|>.
+    "qwen": dict(split=split(WORDS % ""), template=from_trl("qwen2_5"), special=CHATML, bos=None, eos="<|endoftext|>", eos_ids=[0], nfc=True),
+    "llama3": dict(LLAMA3, template=from_trl("llama3")),
+    "llama31": dict(LLAMA3, template=from_trl("llama3_1")),
+    "llama32": dict(LLAMA3, template=from_trl("llama3_2")),
 }
 DIALOGUES = [
     [("user", "What is 47 + 5?")],
     [("system", "Please reason step by step."), ("user", " What is 47 + 5? \n")],
     [("system", "You have 3 attempts."), ("user", "It's 2+2?"), ("assistant", "It's 5."), ("user", "Your answer is incorrect. You have 2 attempts left.")],
     [("system", "You have 3 attempts."), ("user", "It's 2+2?"), ("assistant", "It's 5."), ("system", "Your answer is incorrect.")],
+    [("user", "It's 2+2?"), ("assistant", "So \\boxed{5}.\n"), ("user", "Your answer is incorrect."), ("assistant", "\\boxed{3}"), ("user", "Try."), ("user", "It's 2+2?")],
 ]
 
 
@@ -109,6 +107,7 @@ def make(name, f):
     special = [AddedToken(s, special=True, normalized=False) for s in f["special"]]
     t.train_from_iterator(CORPUS, trainers.BpeTrainer(
         vocab_size=420, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    t.add_tokens([AddedToken("<tool_call>", special=False, normalized=False), AddedToken("</tool_call>", special=False, normalized=False)])
     out = Path(name)
     out.mkdir(exist_ok=True)
     fast = PreTrainedTokenizerFast(tokenizer_object=t, bos_token=f["bos"], eos_token=f["eos"])
