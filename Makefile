@@ -91,13 +91,20 @@ check: $(GOLANGCI) $(WORKFLOWCHECK)
 	cd standalone && ../$(GOLANGCI) run --config ../.golangci.yml
 	$(WORKFLOWCHECK) -config workflowcheck.config.yaml ./workflows/...
 
-# Also what takes long: two iterations on real weights and real problems. DATA names a folder with gsm8k.jsonl.
+# Also what takes long: SmolLM2 against transformers' numbers, two iterations on real weights and real problems, and the export
+# of what they made. DATA names a folder with gsm8k.jsonl; PYTHON one with tools/fixtures/requirements.txt installed, which then
+# opens the export with transformers.
 .PHONY: test-full
 test-full: test build smollm2
-	@[ -n "$(DATA)" ] || { echo "make test-full DATA=DIR, where DIR holds gsm8k.jsonl"; exit 2; }
+	@[ -n "$(DATA)" ] || { echo "make test-full DATA=DIR [PYTHON=python3], where DIR holds gsm8k.jsonl"; exit 2; }
+	MULTIATTEMPT_SMOLLM2="$${XDG_CACHE_HOME:-$$HOME/.cache}/multiattempt/models/SmolLM2-135M-Instruct" \
+		go test -tags full -run SmolLM2 -v ./internal/engine
 	rm -rf out/test-full
 	bin/multiattempt train --preset gsm8k-smollm2 --data-dir '$(DATA)' --state-dir out/test-full \
 		--temporal-port 0 --ui-port 0 --s3-port 0
+	bin/multiattempt export gsm8k-smollm2-seed1 out/test-full/policy --state-dir out/test-full \
+		--temporal-port 0 --ui-port 0 --s3-port 0
+	$(if $(PYTHON),$(PYTHON) tools/export/check.py out/test-full/policy,@echo "PYTHON is not set: the export was not opened with transformers")
 
 # Rewrites the expected outputs that tests compare with; review the difference.
 .PHONY: golden
