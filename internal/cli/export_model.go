@@ -28,7 +28,8 @@ func (a *app) newExport() *cobra.Command {
 		Short: "Write a checkpoint's policy as a Hugging Face folder",
 		Long: `CHECKPOINT is RUN, RUN@STEP, RUN@latest or RUN@best; any MODEL is taken, too, to write it anew. DIR must not exist, or be
 empty. The folder opens in transformers and everything that reads its format; tools/export/check.py shows that it computes
-the same there. Weights are float32 unless --dtype says otherwise.
+the same there. Weights are float32 unless --dtype says otherwise. Low-rank adapters are merged into them, and lie beside them in
+the folder adapter, in PEFT's format.
 
 ` + modelNames,
 		Example: `  multiattempt export quickstart-seed1@best out/policy
@@ -81,7 +82,14 @@ func export(from, dir, stored string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(m.WriteFolderAs(dir, stored), m.Close())
+	if err := errors.Join(m.WriteFolderAs(dir, stored), m.Close()); err != nil {
+		return err
+	}
+	adapter := filepath.Join(from, engine.AdapterDir)
+	if _, err := os.Stat(adapter); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return os.CopyFS(filepath.Join(dir, engine.AdapterDir), os.DirFS(adapter))
 }
 
 // exported is what export wrote.

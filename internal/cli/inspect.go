@@ -34,6 +34,7 @@ type inspected struct {
 	DTypes       map[string]int64 `json:"parameters_by_dtype"`
 	WeightsError string           `json:"weights_error,omitempty"` // why the numbers cannot be used
 	Template     templateFacts    `json:"chat_template"`
+	Memory       samplingMemory   `json:"sampling_memory"`
 	Files        []foundFile      `json:"files"`
 }
 
@@ -46,13 +47,31 @@ type templateFacts struct {
 	Feedback []string `json:"feedback_roles,omitempty"`
 }
 
+// samplingMemory is what it takes to sample, in bytes.
+type samplingMemory struct {
+	Rows    int   `json:"rows"`
+	Tokens  int   `json:"tokens"` // of each row, prompt included
+	Weights int64 `json:"weights_bytes"`
+	Cache   int64 `json:"cache_bytes"`
+	Step    int64 `json:"step_bytes"`
+}
+
+// Dialogues whose memory is estimated.
+const estimatedRows, estimatedTokens = 16, 2048
+
+func estimate(c nn.Config) (samplingMemory, error) {
+	tokens := min(estimatedTokens, c.MaxPositions)
+	plan, err := engine.PlanSampler(c, estimatedRows, tokens, engine.SamplerOptions{})
+	return samplingMemory{Rows: plan.Slots, Tokens: tokens, Weights: plan.Weights, Cache: plan.Cache, Step: plan.Step}, err
+}
+
 func (a *app) newModelInspect() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "inspect MODEL",
 		Short: "Say what a model is, and whether it can be used",
-		Long: `Prints family, sizes, number of parameters, number types, files with their SHA-256, and whether dialogues of several
-attempts can be built with its chat template. All weights are read: numbers that are not finite are found.
+		Long: `Prints family, sizes, number of parameters, number types, files with their SHA-256, the memory that sampling takes, and
+whether dialogues of several attempts can be built with its chat template. All weights are read: numbers that are not finite are found.
 
 ` + modelNames,
 		Example: "  multiattempt model inspect hf:Qwen/Qwen2.5-0.5B-Instruct",
@@ -97,6 +116,9 @@ func inspect(o *opened) (inspected, error) {
 	}
 	if err := engine.CheckFolder(o.Dir); err != nil {
 		found.WeightsError = err.Error()
+	}
+	if found.Memory, err = estimate(c); err != nil {
+		return found, err
 	}
 	found.Files, err = digests(o.Files)
 	return found, err
@@ -154,6 +176,9 @@ func (a *app) printInspected(m inspected) {
 	} else {
 		a.printf("!! Template %s\n", m.Template.Why)
 	}
+	const mib = 1 << 20
+	a.printf("Memory      to sample %d dialogues of %d tokens: %d MiB (weights %d, keys and values %d, activations %d)\n", m.Memory.Rows, m.Memory.Tokens,
+		(m.Memory.Weights+m.Memory.Cache+m.Memory.Step)/mib, m.Memory.Weights/mib, m.Memory.Cache/mib, m.Memory.Step/mib)
 	for _, f := range m.Files {
 		a.printf("File        %s  %d bytes  sha256 %s\n", f.Name, f.Bytes, f.SHA256)
 	}

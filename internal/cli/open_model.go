@@ -104,10 +104,10 @@ func (a *app) openStored(ctx context.Context, s blob.Store, name string) (*opene
 	}
 	return inTemporary(name, func(dir string) error {
 		for _, f := range folder.Files {
-			if filepath.Base(f.Name) != f.Name {
-				continue // no file of a model folder
+			if !filepath.IsLocal(filepath.FromSlash(f.Name)) {
+				return fmt.Errorf("%w: the folder lists the file %q", blob.ErrCorrupt, f.Name)
 			}
-			if err := blob.LoadFile(ctx, s, f.Ref, filepath.Join(dir, f.Name)); err != nil {
+			if err := blob.LoadFile(ctx, s, f.Ref, filepath.Join(dir, filepath.FromSlash(f.Name))); err != nil {
 				return err
 			}
 		}
