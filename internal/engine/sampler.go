@@ -74,12 +74,14 @@ func (s *Sampler) Stats() SamplerStats {
 	return s.stats
 }
 
-func (s *Sampler) count(r *run, took time.Duration) {
+func (s *Sampler) count(l lanes, took time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stats.Sampled += r.sampled
-	s.stats.Forced += r.forced
-	s.stats.Steps += r.steps
+	for _, r := range l {
+		s.stats.Sampled += r.sampled
+		s.stats.Forced += r.forced
+		s.stats.Steps += r.steps
+	}
 	s.stats.Time += took
 }
 
@@ -102,26 +104,13 @@ func (s *Sampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params
 	if err != nil {
 		return err
 	}
-	r, err := newRun(s, plan.Slots, rows, p, finished)
+	lanes, err := s.lanes(plan.Slots, &shard{rows: rows, finished: finished}, p)
+	defer lanes.free()
 	if err != nil {
 		return err
 	}
-	defer r.free()
-	defer func(start time.Time) { s.count(r, time.Since(start)) }(time.Now())
-	for {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("sampling stopped with %d of %d rows done: %w", r.done, len(rows), err)
-		}
-		if err := r.admit(); err != nil {
-			return err
-		}
-		if r.done == len(rows) {
-			return nil
-		}
-		if err := r.step(); err != nil {
-			return err
-		}
-	}
+	defer func(start time.Time) { s.count(lanes, time.Since(start)) }(time.Now())
+	return lanes.drive(ctx)
 }
 
 // check refuses parameters outside their range.

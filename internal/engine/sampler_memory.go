@@ -40,13 +40,7 @@ func PlanSampler(config nn.Config, n, maxLength int, o SamplerOptions) (SamplerM
 	if o.Slots > 0 {
 		plan.Slots = batchSize(min(n, o.Slots))
 	}
-	for _, s := range config.Tensors() {
-		size := int64(4)
-		for _, d := range s.Shape {
-			size *= int64(d)
-		}
-		plan.Weights += size
-	}
+	plan.Weights = m.weightBytes()
 	for {
 		plan.Cache = 2 * m.cacheBytes(plan.Slots, cacheSize(maxLength))
 		plan.Step = m.stepBytes(plan.Slots, cacheSize(maxLength))
@@ -60,6 +54,18 @@ func PlanSampler(config nn.Config, n, maxLength int, o SamplerOptions) (SamplerM
 		}
 		plan.Slots /= 2
 	}
+}
+
+// weightBytes is the memory of all weights.
+func (m modelShape) weightBytes() (n int64) {
+	for _, s := range m.Tensors() {
+		size := int64(4)
+		for _, d := range s.Shape {
+			size *= int64(d)
+		}
+		n += size
+	}
+	return n
 }
 
 // cacheBytes is the memory of keys and values.

@@ -9,14 +9,19 @@ import (
 	"multiattempt/internal/policy"
 )
 
-// run is one call of Sample: the rows, the places they take in the running batch, and the batch's key-value cache.
-type run struct {
-	sampler  *Sampler
-	params   policy.Params
+// shard is one call of Sample: its rows, which one or more running batches take in turn.
+type shard struct {
 	rows     []policy.Row
 	finished func(done int)
 	next     int // rows[next:] have not started
 	done     int
+}
+
+// run is a running batch: the places that rows take in it, and its key-value cache.
+type run struct {
+	*shard
+	sampler  *Sampler
+	params   policy.Params
 	places   []place
 	cache    cache
 	arrays   map[int]*stepArrays // by chunk length
@@ -37,8 +42,8 @@ type place struct {
 	tokens  []int32 // all that the row holds, where repetitions are forbidden
 }
 
-func newRun(s *Sampler, slots int, rows []policy.Row, p policy.Params, finished func(int)) (*run, error) {
-	r := &run{sampler: s, params: p, rows: rows, finished: finished, arrays: map[int]*stepArrays{}}
+func newRun(s *Sampler, slots int, rows *shard, p policy.Params) (*run, error) {
+	r := &run{shard: rows, sampler: s, params: p, arrays: map[int]*stepArrays{}}
 	r.cos, r.sin = s.rotation(p.MaxLength)
 	r.places = make([]place, slots)
 	for i := range r.places {
@@ -64,20 +69,21 @@ func (r *run) free() {
 	}
 }
 
-// admit gives free places to the rows that wait, and makes the batch smaller when places stay free.
-func (r *run) admit() error {
-	taken := 0
+// admit gives free places to the rows that wait, at most so many in all, and makes the batch smaller when places stay
+// free. It returns how many places are taken.
+func (r *run) admit(most int) (taken int, err error) {
+	last := min(r.next+most, len(r.rows))
 	for i := range r.places {
 		p := &r.places[i]
-		for p.row < 0 && r.next < len(r.rows) {
+		for p.row < 0 && r.next < last {
 			*p = place{row: r.next}
 			r.next++
 			action := r.rows[p.row].Next()
 			if !action.Done && len(action.Force) == 0 {
-				return fmt.Errorf("%w: row %d starts without a prompt", ErrSampling, p.row)
+				return 0, fmt.Errorf("%w: row %d starts without a prompt", ErrSampling, p.row)
 			}
 			if err := r.queue(p, action); err != nil {
-				return err
+				return 0, err
 			}
 		}
 		if p.row >= 0 {
@@ -85,9 +91,9 @@ func (r *run) admit() error {
 		}
 	}
 	if size := len(r.places) / 4; taken > 0 && taken <= size && size >= smallestShrunk {
-		return r.shrink(size)
+		return taken, r.shrink(size)
 	}
-	return nil
+	return taken, nil
 }
 
 // smallestShrunk is the smallest batch that a larger one is shrunk to: below it a step costs no less.
@@ -186,21 +192,19 @@ func (r *run) longestPending() int {
 	return n
 }
 
-// step feeds pending tokens to every taken place, and draws a token where none is left to feed.
-func (r *run) step() error {
-	c := r.chunk()
+// prepare lays out the inputs of a step that feeds pending tokens to every taken place, and draws a token where none is
+// left to feed.
+func (r *run) prepare() (*stepArrays, error) {
 	if r.steps == 0 {
 		if err := r.cache.reserve(r.longestPending()); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	a, err := r.fill(c)
-	if err != nil {
-		return err
-	}
-	if err := r.execute(a); err != nil {
-		return err
-	}
+	return r.fill(r.chunk())
+}
+
+// absorb hands out what an executed step has drawn.
+func (r *run) absorb(a *stepArrays) error {
 	for i := range r.places {
 		p := &r.places[i]
 		if p.row < 0 {
