@@ -1,7 +1,8 @@
 # make quickstart   train, evaluate and compare on this machine (SEED=1 KEEP=1 SMALL=1 FRESH=1)
 # make test         everything that must hold before a change is kept; CI calls exactly this
 #
-# The other targets: build xla-cuda check bench bench-grade bench-engine golden quickstart-base smollm2 test-full clean
+# The other targets: build xla-cuda check check-alerts bench bench-grade bench-engine golden quickstart-base smollm2
+# test-full test-production test-trackers clean
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -21,7 +22,7 @@ SEED ?= 1
 
 .PHONY: help
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -4
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -5
 
 # ---- binaries
 
@@ -105,6 +106,33 @@ test-full: test build smollm2
 	bin/multiattempt export gsm8k-smollm2-seed1 out/test-full/policy --state-dir out/test-full \
 		--temporal-port 0 --ui-port 0 --s3-port 0
 	$(if $(PYTHON),$(PYTHON) tools/export/check.py out/test-full/policy,@echo "PYTHON is not set: the export was not opened with transformers")
+
+# Runs docker-compose.yml's services from their packages, without a docker engine, and the quickstart's loop against them.
+.PHONY: test-production
+test-production: bin/multiattempt-lite bin/services
+	cd standalone && MULTIATTEMPT_TEST_POSTGRES="$$(../tools/debian/postgres.sh)" go test -tags production -count 1 -timeout 20m -v ./production
+
+# The programs inside the images that docker-compose.yml names, at the same versions.
+.PHONY: bin/services
+bin/services:
+	mkdir -p bin/services
+	cd standalone && go build -o ../bin/services/ go.temporal.io/server/cmd/server go.temporal.io/server/cmd/tools/sql github.com/versity/versitygw/cmd/versitygw && \
+		go build -o ../bin/services/ui github.com/temporalio/ui-server/v2/cmd/server
+	cd tools/temporal-cli && GOEXPERIMENT= go build -o ../../bin/services/ github.com/temporalio/cli/cmd/temporal
+
+# Hands a run to the real tensorboard package and to a real MLflow server, which take minutes to install.
+.PHONY: test-trackers
+test-trackers: .cache/trackers/done
+	go test -tags trackers -run Itself -count 1 -v ./internal/track
+.cache/trackers/done: tools/trackers/requirements.txt
+	python3 -m venv .cache/trackers
+	.cache/trackers/bin/pip install --quiet -r tools/trackers/requirements.txt
+	touch $@
+
+# Checks and tests the alert rules with Prometheus' own promtool.
+.PHONY: check-alerts
+check-alerts:
+	tool=$$(tools/debian/promtool.sh); cd deploy/prometheus && "$$tool" check config prometheus.yml && "$$tool" test rules alerts_test.yml
 
 # Rewrites the expected outputs that tests compare with; review the difference.
 .PHONY: golden

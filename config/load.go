@@ -21,6 +21,8 @@ const (
 	envFile   = "MULTIATTEMPT_CONFIG"
 	envTest   = "MULTIATTEMPT_TEST_"      // variables of the test suite, which are no settings
 	envPlugin = "MULTIATTEMPT_XLA_PLUGIN" // read by the engine: the path of a PJRT plugin
+
+	envCUDAPlugin = "MULTIATTEMPT_XLA_CUDA_PLUGIN" // the same for NVIDIA GPUs
 )
 
 // Load collects the settings. flags, which may be nil, are those that AddFlags registered. Unknown keys, in the file or
@@ -79,7 +81,7 @@ func unknownKeys(v *viper.Viper) []spec.FieldError {
 
 // unknownVariables finds misspelt MULTIATTEMPT_ variables among NAME=value entries.
 func unknownVariables(environ []string) []spec.FieldError {
-	known := []string{envFile, envPlugin}
+	known := []string{envFile, envPlugin, envCUDAPlugin}
 	for _, k := range keys() {
 		known = append(known, k.envNames()...)
 	}

@@ -1,10 +1,11 @@
 #!/bin/sh
 # Makes Temporal's two databases and brings their schemas up to the version of this image. Safe to repeat.
 set -eu
+schema=${SCHEMA_DIR:-/etc/temporal/schema/postgresql/v12}
 
 # update DATABASE FOLDER
 update() {
-	temporal-sql-tool --database "$1" update-schema --schema-dir "/etc/temporal/schema/postgresql/v12/$2/versioned" 2>&1
+	temporal-sql-tool --database "$1" update-schema --schema-dir "$schema/$2/versioned" 2>&1
 }
 
 # layout DATABASE FOLDER: only a database that has no version at all is set up, since that would reset the version of
