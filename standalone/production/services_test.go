@@ -51,9 +51,9 @@ func (h *host) up() (worker *exec.Cmd) {
 	h.script("bucket", nil)
 	h.script("bucket", nil)
 
-	ui := filepath.Join(h.dir, "ui")
-	require.NoError(h.t, os.MkdirAll(filepath.Join(ui, "config"), 0o755))
-	h.start("ui", map[string]string{"TEMPORAL_UI_PORT": h.port("ui:8080")}, "ui-server", "--config", filepath.Join(moduleDir(h.t, "github.com/temporalio/ui-server/v2"), "config"), "--env", "docker", "start")
+	ui := h.command(context.Background(), "ui", map[string]string{"TEMPORAL_UI_PORT": h.port("ui:8080")}, "ui-server", "--env", "docker", "start")
+	ui.Dir = moduleDir(h.t, "github.com/temporalio/ui-server/v2") // which holds config/docker.yaml, as the image does
+	h.launch("ui", ui)
 	h.healthy("ui", nil)
 
 	worker = h.start("worker", h.workerEnv(), "multiattempt", "worker")
