@@ -80,7 +80,7 @@ func TestActivitiesAreCounted(t *testing.T) {
 	}
 }
 
-func putRecord(t *testing.T, s blob.Store, r activities.StepRecord) blob.Ref {
+func putRecord(t testing.TB, s blob.Store, r activities.StepRecord) blob.Ref {
 	t.Helper()
 	b, err := json.Marshal(r)
 	require.NoError(t, err)
