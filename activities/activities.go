@@ -20,6 +20,8 @@ type Engine interface {
 	// Check reads a model folder's weights and refuses, as ErrModel, what cannot be used: tensors that are missing,
 	// misshapen or not finite, and a tokenizer with ids that the embedding lacks.
 	Check(dir string) error
+	// Fits refuses, as ErrModel and with the numbers, a run that does not fit the device's memory.
+	Fits(ctx context.Context, dir string, run spec.Run) error
 	// NewSampler loads the weights of a model folder for sampling.
 	NewSampler(ctx context.Context, dir string) (Sampler, error)
 	// NewLearner loads policy, critic and reference.

@@ -58,7 +58,7 @@ func (d *Data) resolveSpec(ctx context.Context, in ResolveSpecInput, pulse *puls
 	if out.Base, err = d.storeModel(ctx, run.Model.Source, pulse); err != nil {
 		return out, err
 	}
-	room, err := d.checkModel(ctx, run, out.Base)
+	room, err := d.checkModel(ctx, run, out.Base, true)
 	if err != nil {
 		return out, err
 	}

@@ -184,7 +184,7 @@ func (d *Data) resolveEvaluation(ctx context.Context, in ResolveEvaluationInput,
 			return task, err
 		}
 	}
-	room, err := d.checkModel(ctx, run, task.Policy)
+	room, err := d.checkModel(ctx, run, task.Policy, false)
 	if err != nil {
 		return task, err
 	}

@@ -97,8 +97,9 @@ func (d *Data) own(ctx context.Context, p Policy) (Policy, error) {
 	return storeFolder(ctx, d.store, f)
 }
 
-// checkModel makes sure that the engine can run the model and that dialogues can be written in its tokens.
-func (d *Data) checkModel(ctx context.Context, run spec.Run, p Policy) (roomCheck, error) {
+// checkModel makes sure that the engine can run the model, that it can train it where the run does, and that dialogues can
+// be written in its tokens.
+func (d *Data) checkModel(ctx context.Context, run spec.Run, p Policy, trains bool) (roomCheck, error) {
 	dir, err := os.MkdirTemp("", "multiattempt-model-")
 	if err != nil {
 		return roomCheck{}, err
@@ -110,6 +111,11 @@ func (d *Data) checkModel(ctx context.Context, run spec.Run, p Policy) (roomChec
 	info, err := d.engine.Describe(dir)
 	if err != nil {
 		return roomCheck{}, err
+	}
+	if trains {
+		if err := d.engine.Fits(ctx, dir, run); err != nil {
+			return roomCheck{}, err
+		}
 	}
 	if run.Model.MaxLength > info.MaxPositions {
 		return roomCheck{}, fmt.Errorf("%w: model.max_length = %d: the model holds at most %d tokens", ErrModel, run.Model.MaxLength, info.MaxPositions)

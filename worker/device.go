@@ -55,6 +55,24 @@ func (d device) Describe(dir string) (activities.ModelInfo, error) {
 // Check reads a folder's weights.
 func (d device) Check(dir string) error { return permanent(engine.CheckFolder(dir)) }
 
+// Fits estimates what the run takes of the device.
+func (d device) Fits(ctx context.Context, dir string, run spec.Run) error {
+	text, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if err != nil {
+		return err
+	}
+	config, err := nn.ParseConfig(text)
+	if err != nil {
+		return permanent(err)
+	}
+	m, err := d.backend.CheckTraining(ctx, run, config)
+	if err != nil {
+		return permanent(err)
+	}
+	d.log.Info("memory estimate", "model", run.Model.Source, "estimate", m.String())
+	return nil
+}
+
 // NewSampler loads a model folder for sampling.
 func (d device) NewSampler(_ context.Context, dir string) (activities.Sampler, error) {
 	model, err := engine.LoadFolder(dir)

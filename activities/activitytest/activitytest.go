@@ -31,6 +31,8 @@ type Engine struct {
 	OnLearner func(update.Learner) update.Learner
 	// Broken is what Check says of every model's weights.
 	Broken error
+	// Full is what Fits says of every run.
+	Full error
 }
 
 var _ activities.Engine = (*Engine)(nil)
@@ -55,6 +57,9 @@ func (e *Engine) Describe(string) (activities.ModelInfo, error) {
 
 // Check implements activities.Engine.
 func (e *Engine) Check(string) error { return e.Broken }
+
+// Fits implements activities.Engine.
+func (e *Engine) Fits(context.Context, string, spec.Run) error { return e.Full }
 
 // NewSampler implements activities.Engine.
 func (e *Engine) NewSampler(_ context.Context, dir string) (activities.Sampler, error) {

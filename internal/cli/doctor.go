@@ -34,11 +34,11 @@ answer, is a failure; services that are merely not configured are not.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			findings := []finding{
 				{what: "machine", says: fmt.Sprintf("%s/%s, %d CPUs, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())},
-				checkBackend(a.cfg.Backend.Choice),
 				checkWritable("cache directory", a.cfg.CacheDir),
 				{what: "data directory", says: a.cfg.DataDir},
 				{what: "built-in models", says: fmt.Sprint(presets.Models())},
 			}
+			findings = append(findings, checkBackend(cmd.Context(), a.cfg.Backend.Choice)...)
 			findings = append(findings, a.checkServices(cmd.Context())...)
 			var failed []error
 			for _, f := range findings {
@@ -57,17 +57,22 @@ answer, is a failure; services that are merely not configured are not.`,
 	}
 }
 
-func checkBackend(choice string) finding {
+// checkBackend says what computes, why, how much memory its device has, and how to get a faster one.
+func checkBackend(ctx context.Context, choice string) []finding {
 	b, err := engine.Open(choice)
 	if err != nil {
-		return finding{what: "backend", err: err}
+		return []finding{{what: "backend", err: err}}
 	}
 	defer b.Close()
-	says := b.Describe()
-	if note := b.Note(); note != "" {
-		says += "; " + note
+	why, faster := b.Advise(choice)
+	if faster == "" {
+		faster = "nothing faster is known for this machine"
 	}
-	return finding{what: "backend", says: says}
+	findings := []finding{{what: "backend", says: b.Describe()}, {what: "backend, why", says: why}, {what: "backend, faster", says: faster}}
+	if n := b.Capacity(ctx); n > 0 {
+		findings = append(findings, finding{what: "device memory", says: fmt.Sprintf("%.1f GB", float64(n)/1e9)})
+	}
+	return findings
 }
 
 // checkWritable makes the directory if it is missing and writes a file in it.

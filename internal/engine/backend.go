@@ -38,7 +38,8 @@ type Backend struct {
 	name    string
 	plugin  string // path, empty for pure Go
 	note    string
-	shared  bool // the device computes in the host's memory
+	why     error // XLA could not be had
+	shared  bool  // the device computes in the host's memory
 
 	mu       sync.Mutex
 	programs map[string]*program
@@ -62,6 +63,7 @@ func Open(choice string) (*Backend, error) {
 			return nil, goErr
 		}
 		b.note = GetXLA
+		b.why = err
 		return b, nil
 	case XLA:
 		return openXLA()

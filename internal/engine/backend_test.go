@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -29,6 +30,12 @@ func TestOpenWithoutPlugin(t *testing.T) {
 	require.Contains(t, b.Note(), "tools/xla/install.sh")
 	require.Contains(t, b.Describe(), b.Note())
 
+	why, faster := b.Advise(engine.Auto)
+	require.Contains(t, why, "no XLA plugin at")
+	require.NotEmpty(t, faster)
+	why, _ = b.Advise(engine.PureGo)
+	require.Equal(t, "backend.choice is go", why)
+
 	_, err = engine.Open(engine.XLA)
 	require.ErrorIs(t, err, engine.ErrBackend)
 	require.ErrorContains(t, err, "tools/xla/install.sh")
@@ -43,6 +50,26 @@ func TestOpenWithNamedPlugin(t *testing.T) {
 		require.ErrorIs(t, err, engine.ErrBackend)
 		require.ErrorContains(t, err, missing)
 	}
+}
+
+// TestOpenCUDA: what is missing is said, with what to do about it; a path that go-xla would misread is refused.
+func TestOpenCUDA(t *testing.T) {
+	if os.Getenv(engine.CUDAPluginVariable) != "" {
+		return // somebody runs the tests on a GPU
+	}
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	_, err := engine.Open(engine.XLACUDA)
+	require.ErrorIs(t, err, engine.ErrBackend)
+	require.ErrorContains(t, err, "tools/xla/install-cuda.sh")
+	for _, name := range []string{"xla_cuda_plugin.so", "cpu/xla_cuda_plugin.so"} {
+		path := filepath.Join(t.TempDir(), name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, nil, 0o644))
+		t.Setenv(engine.CUDAPluginVariable, path)
+		_, err = engine.Open(engine.XLACUDA)
+		require.ErrorIs(t, err, engine.ErrBackend)
+	}
+	require.ErrorContains(t, err, `must not contain "cpu"`)
 }
 
 func TestOpenUnknownChoice(t *testing.T) {

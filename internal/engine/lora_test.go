@@ -138,3 +138,32 @@ func TestAdaptersHaveTheFormatOfPEFT(t *testing.T) {
 		}
 	}
 }
+
+// TestBFloat16LearnerIsCloseToFloat32: scores and a step of the same learner in both types, with and without adapters.
+func TestBFloat16LearnerIsCloseToFloat32(t *testing.T) {
+	b := open(t, engine.PureGo)
+	folder := modelFolder(t, loud(tinyLlama))
+	for name, o := range map[string]engine.TrainerOptions{"all weights": trainerOptions(b, folder), "adapters": loraOptions(b, folder)} {
+		t.Run(name, func(t *testing.T) {
+			full := newTrainer(t, o)
+			o.Compute = spec.ComputeBFloat16
+			half := newTrainer(t, o)
+			episodes := drawEpisodes(6, 2)
+			want, err := full.Score(t.Context(), episodes, nil)
+			require.NoError(t, err)
+			got, err := half.Score(t.Context(), episodes, nil)
+			require.NoError(t, err)
+			for i := range want {
+				require.InDeltaSlice(t, want[i].Old, got[i].Old, 0.3)
+				require.InDeltaSlice(t, want[i].Values, got[i].Values, 0.3)
+			}
+			rows := drawRows(t, full, 6, 1)
+			wantStats, err := full.Step(t.Context(), rows, rates)
+			require.NoError(t, err)
+			gotStats, err := half.Step(t.Context(), rows, rates)
+			require.NoError(t, err)
+			require.InEpsilon(t, wantStats.PolicyGradNorm, gotStats.PolicyGradNorm, 0.1)
+			require.InEpsilon(t, wantStats.CriticGradNorm, gotStats.CriticGradNorm, 0.1)
+		})
+	}
+}

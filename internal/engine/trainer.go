@@ -247,7 +247,8 @@ func (t *trainer) Step(ctx context.Context, rows []experience.Row, rates update.
 	if err != nil {
 		return update.StepStats{}, err
 	}
-	batches := plan(lengths(rows, func(r experience.Row) []int32 { return r.Tokens }), t.update.Microbatch)
+	sizes := lengths(rows, func(r experience.Row) []int32 { return r.Tokens })
+	batches := plan(sizes, t.update.Microbatch)
 	var weights []compute.Buffer
 	for _, n := range t.networks() {
 		weights = append(weights, n.weights...)
@@ -259,6 +260,7 @@ func (t *trainer) Step(ctx context.Context, rows []experience.Row, rates update.
 	}
 	defer free(gradients...)
 	stats := ppoStats(facts, tokens)
+	stats.Padding = padding(batches, sizes)
 	return stats, t.apply(&stats, gradients, rates)
 }
 

@@ -40,11 +40,23 @@ func plan(lengths []int, size int) []microbatch {
 	return batches
 }
 
-// bucket rounds a number of positions up to one of few values, so that few programs are compiled: multiples of an eighth
-// of the next power of two, but at least of 16.
+// padding is the share of the micro-batches' positions that hold no token of a row.
+func padding(batches []microbatch, lengths []int) float64 {
+	var used, all int
+	for _, m := range batches {
+		all += m.batch * m.length
+		for _, i := range m.rows {
+			used += lengths[i] - 1
+		}
+	}
+	return 1 - float64(used)/float64(all)
+}
+
+// bucket rounds a number of positions up to one of few values, so that few programs are compiled: multiples of a
+// sixteenth of the next power of two, but at least of 16.
 func bucket(positions int) int {
 	step := 16
-	for 8*step < positions {
+	for 16*step < positions {
 		step *= 2
 	}
 	return max((positions+step-1)/step, 1) * step

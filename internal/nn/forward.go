@@ -104,8 +104,8 @@ func (c Config) CriticTensors() []TensorSpec {
 	return append(specs, TensorSpec{ValueHead, []int{1, c.HiddenSize}}) // "value…" sorts behind "model…"
 }
 
-// Values returns the critic's output after each position, tokens [B, T] int32 → [B, T]: entry t is the value of what
+// Values returns the critic's output after each position, tokens [B, T] int32 → [B, T] float32: entry t is the value of what
 // tokens 0…t led to, before token t+1 is written.
 func (c Config) Values(w Weights, tokens *Node) *Node {
-	return Squeeze(Linear(c.FinalNorm(w, c.Forward(w, tokens)), w[ValueHead], nil), -1)
+	return Squeeze(Linear(as(c.FinalNorm(w, c.Forward(w, tokens)), dtypes.Float32), w[ValueHead], nil), -1)
 }

@@ -31,7 +31,8 @@ type Stats struct {
 	ApproxKL             float64 `json:"approx_kl_k3_mean_per_token"` // against the policy before the update
 	PolicyGradNorm       float64 `json:"policy_grad_norm_mean"`       // before clipping
 	CriticGradNorm       float64 `json:"critic_grad_norm_mean"`
-	AdvantageMean        float64 `json:"advantage_mean_per_token"` // before whitening
+	Padding              float64 `json:"padding_share_of_positions"` // computed for nothing, in optimiser steps
+	AdvantageMean        float64 `json:"advantage_mean_per_token"`   // before whitening
 	AdvantageStd         float64 `json:"advantage_std_per_token"`
 	ReturnMean           float64 `json:"return_mean_per_token"` // 0 without a critic, as are the next two
 	ValueMean            float64 `json:"value_mean_per_token"`
@@ -68,6 +69,7 @@ func (c *collector) add(st StepStats, r Rates) {
 	c.s.ApproxKL += w * st.ApproxKL
 	c.s.PolicyGradNorm += w * st.PolicyGradNorm
 	c.s.CriticGradNorm += w * st.CriticGradNorm
+	c.s.Padding += w * st.Padding
 	c.s.RatioMax = math.Max(c.s.RatioMax, st.RatioMax)
 	c.s.PolicyLR, c.s.CriticLR = r.Policy, r.Critic
 	c.s.OptimizerSteps++
@@ -76,7 +78,7 @@ func (c *collector) add(st StepStats, r Rates) {
 func (c *collector) stats() Stats {
 	s := c.s
 	if c.tokens > 0 {
-		for _, mean := range []*float64{&s.PolicyLoss, &s.ValueLoss, &s.Entropy, &s.ClipFraction, &s.ApproxKL, &s.PolicyGradNorm, &s.CriticGradNorm} {
+		for _, mean := range []*float64{&s.PolicyLoss, &s.ValueLoss, &s.Entropy, &s.ClipFraction, &s.ApproxKL, &s.PolicyGradNorm, &s.CriticGradNorm, &s.Padding} {
 			*mean /= c.tokens
 		}
 	}

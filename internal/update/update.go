@@ -29,6 +29,7 @@ type StepStats struct {
 	PolicyGradNorm float64 `json:"policy_grad_norm"` // before clipping
 	CriticGradNorm float64 `json:"critic_grad_norm"`
 	Tokens         int     `json:"tokens"`
+	Padding        float64 `json:"padding"` // share of the computed positions that hold no token
 }
 
 // Learner holds policy, critic and frozen reference with their optimiser state on one device. It is used by one

@@ -95,6 +95,7 @@ func (w work) measure(ctx context.Context) (result, error) {
 		return r, err
 	}
 	defer learner.Close() //nolint:errcheck // the process ends
+	fmt.Printf("%-16s estimate of the run's memory %v\n", "", w.estimate())
 	if err := learner.WriteState(ctx, filepath.Join(w.dir, "state")); err != nil {
 		return r, err
 	}
@@ -128,6 +129,14 @@ func (w work) measure(ctx context.Context) (result, error) {
 	}
 	r.Positions = w.episodes * (r.Length - 1)
 	return r, w.printDigest(ctx, learner)
+}
+
+// estimate is what a run of these sizes would be said to take.
+func (w work) estimate() engine.TrainingMemory {
+	r := spec.Default()
+	r.Update.Minibatch, r.Update.Microbatch, r.Data.ShardSize = w.episodes, w.microbatch, w.episodes
+	r.Model.Compute, r.LoRA = computeOf(w.compute), spec.LoRAs{Policy: w.lora(), Critic: w.lora()}
+	return engine.PlanTraining(r, w.config)
 }
 
 // printDigest prints the digest of the learner's trained weights and moments: equal runs print equal digests.
