@@ -215,9 +215,10 @@ func (m modelShape) drawRows(weights nn.Weights, last, uniform, banned *graph.No
 	return nn.Drawn{Token: first(d.Token), LogProb: first(d.LogProb), Sampled: first(d.Sampled)}
 }
 
-// step is the graph of a step. Parameters: weights; tokens [B, C], start, count [B] int32; uniform [B], cosines and
-// sines [B, 1, C, HeadDim/2] float32; keys and values of each layer, [B, KVHeads, S, HeadDim]; the mode's. Outputs: token, log-probability, sampled
-// log-probability [B]; new keys and values [2·layers, B, KVHeads, C, HeadDim].
+// step is the graph of a step. Parameters: weights; tokens [B, C], start, count [B] int32; uniform [B], cosines and sines
+// [B, 1, C, HeadDim/2] float32; keys and values of each layer, [B, KVHeads, S, HeadDim]; tokens banned [B, N] int32, where
+// the mode has any; the mode's scalars. Outputs: token, log-probability, sampled log-probability [B]; new keys and values
+// [2·layers, B, KVHeads, C, HeadDim].
 func (m modelShape) step(g *graph.Graph, s stepShape) []*graph.Node {
 	weights := m.bind(g)
 	tokens := graph.Parameter(g, "tokens", shapes.Make(dtypes.Int32, s.batch, s.chunk))

@@ -13,9 +13,9 @@ type Memory struct{ Keys, Values *Node }
 
 // Extend appends up to C tokens to each row of a running batch: tokens [B, C] int32, padded on the right; start [B]
 // int32, the number of positions each row already holds in memory; r the rotation of the new positions, for each row its
-// own; memory one Memory a layer.
-// It returns hidden states [B, C, D] before the final norm, and each layer's keys and values of the new positions,
-// [B, KVHeads, C, HeadDim]. What a row's memory holds from start on is ignored, but must be finite.
+// own; memory one Memory a layer. It returns hidden states [B, C, D] before the final norm, and each layer's keys and
+// values of the new positions, [B, KVHeads, C, HeadDim]. What a row's memory holds from start on is ignored, but must
+// be finite.
 func (c Config) Extend(w Weights, tokens, start *Node, r Rotation, memory []Memory) (hidden *Node, fresh []Memory) {
 	g, batch, chunk := tokens.Graph(), tokens.Shape().Dim(0), tokens.Shape().Dim(1)
 	causal := Reshape(LowerTriangular(g, chunk), 1, 1, chunk, chunk)
