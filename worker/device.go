@@ -74,12 +74,12 @@ func (d device) Fits(ctx context.Context, dir string, run spec.Run) error {
 }
 
 // NewSampler loads a model folder for sampling.
-func (d device) NewSampler(_ context.Context, dir string) (activities.Sampler, error) {
+func (d device) NewSampler(ctx context.Context, dir string) (activities.Sampler, error) {
 	model, err := engine.LoadFolder(dir)
 	if err != nil {
 		return nil, permanent(err)
 	}
-	s, err := engine.NewSampler(d.backend, model, engine.SamplerOptions{})
+	s, err := engine.NewSampler(d.backend, model, engine.SamplerOptions{MaxBytes: d.backend.Capacity(ctx)})
 	if err = errors.Join(err, model.Close()); err != nil {
 		return nil, permanent(err)
 	}

@@ -33,7 +33,8 @@ const (
 )
 
 // PlanSampler says what it takes to sample n rows of at most maxLength tokens, and how many of them run together.
-// ErrMemory when a single row does not fit the options' limits.
+// ErrMemory when that does not fit the options' limit: how many rows run together must not depend on a machine's memory,
+// because a row's last bits depend on it.
 func PlanSampler(config nn.Config, n, maxLength int, o SamplerOptions) (SamplerMemory, error) {
 	m := modelShape{Config: config}
 	plan := SamplerMemory{Slots: batchSize(min(n, maxSlots))}
@@ -44,16 +45,16 @@ func PlanSampler(config nn.Config, n, maxLength int, o SamplerOptions) (SamplerM
 	for {
 		plan.Cache = 2 * m.cacheBytes(plan.Slots, cacheSize(maxLength))
 		plan.Step = m.stepBytes(plan.Slots, cacheSize(maxLength))
-		fits := o.MaxBytes == 0 || plan.Total() <= o.MaxBytes
-		switch {
-		case fits && (o.Slots > 0 || plan.Cache <= 2*maxCacheBytes || plan.Slots == 1):
-			return plan, nil
-		case !fits && (plan.Slots == 1 || o.Slots > 0):
-			return plan, fmt.Errorf("%w: sampling rows of %d tokens takes %v, there are %d MiB; shorten the rows (model.max_length), "+
-				"decode fewer together, or choose a smaller model", ErrMemory, maxLength, plan, o.MaxBytes>>20)
+		if o.Slots > 0 || plan.Cache <= 2*maxCacheBytes || plan.Slots == 1 {
+			break
 		}
 		plan.Slots /= 2
 	}
+	if o.MaxBytes > 0 && plan.Total() > o.MaxBytes {
+		return plan, fmt.Errorf("%w: sampling rows of %d tokens takes %v, there are %d MiB; shorten the rows (model.max_length), "+
+			"roll out fewer together (data.shard_size), or choose a smaller model", ErrMemory, maxLength, plan, o.MaxBytes>>20)
+	}
+	return plan, nil
 }
 
 // weightBytes is the memory of all weights.
