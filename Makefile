@@ -134,6 +134,11 @@ test-trackers: .cache/trackers/done
 check-alerts:
 	tool=$$(tools/debian/promtool.sh); cd deploy/prometheus && "$$tool" check config prometheus.yml && "$$tool" test rules alerts_test.yml
 
+# PEFT itself loads the adapters that the trainer writes. PYTHON names an interpreter with torch, transformers and peft.
+.PHONY: test-peft
+test-peft:
+	MULTIATTEMPT_TEST_PEFT=$${PYTHON:-python3} go test ./internal/engine -run TestPEFTLoadsAdapters -count 1 -v
+
 # Rewrites the expected outputs that tests compare with; review the difference.
 .PHONY: golden
 golden:

@@ -94,6 +94,13 @@ var elsewhere = map[string]string{
 	"update.importance_clip":          "internal/engine/ppo_test.go TestTrainingAgreesWithPyTorch",
 	"reward.tries":                    "internal/reward/endpoint/endpoint_test.go TestWhatIsNoRewardIsAnError",
 	"reward.timeout_seconds":          "internal/reward/endpoint/endpoint_test.go TestAHangingEndpointTimesOut",
+	"model.compute":                   "internal/engine/lora_test.go TestBFloat16LearnerIsCloseToFloat32",
+	"lora.policy.rank":                "internal/engine/lora_test.go TestOnlyAdaptersAreTrained",
+	"lora.policy.alpha":               "internal/engine/lora_test.go TestOnlyAdaptersAreTrained",
+	"lora.policy.target_modules":      "internal/engine/lora_test.go TestStateOfOtherAdaptersIsRefused",
+	"lora.critic.rank":                "internal/engine/lora_test.go TestOnlyAdaptersAreTrained",
+	"lora.critic.alpha":               "internal/engine/lora_test.go TestOnlyAdaptersAreTrained",
+	"lora.critic.target_modules":      "internal/engine/lora_test.go TestOnlyAdaptersAreTrained",
 }
 
 // TestEveryKeyOfTheSpecCounts walks all keys and proves that each changes what a run leaves behind, or its plan, or is

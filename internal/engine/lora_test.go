@@ -3,6 +3,7 @@ package engine_test
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -166,4 +167,25 @@ func TestBFloat16LearnerIsCloseToFloat32(t *testing.T) {
 			require.InEpsilon(t, wantStats.CriticGradNorm, gotStats.CriticGradNorm, 0.1)
 		})
 	}
+}
+
+// TestPEFTLoadsAdapters is part of the long suite (make test-peft): PYTHON names an interpreter with torch, transformers and
+// peft. PEFT's adapters on the base compute what the merged folder does.
+func TestPEFTLoadsAdapters(t *testing.T) {
+	python := os.Getenv("MULTIATTEMPT_TEST_PEFT")
+	if python == "" {
+		t.Skip("make test-peft runs it, with PYTHON naming an interpreter that has torch, transformers and peft")
+	}
+	b := open(t, engine.PureGo)
+	base := modelFolder(t, loud(tinyLlama))
+	learner := newTrainer(t, loraOptions(b, base))
+	rows := drawRows(t, learner, 8, 1)
+	for range 3 {
+		_, err := learner.Step(t.Context(), rows, rates)
+		require.NoError(t, err)
+	}
+	policy, _, _ := saved(t, learner)
+	out, err := exec.CommandContext(t.Context(), python, "testdata/check_adapter.py", base, policy).CombinedOutput()
+	t.Logf("%s", out)
+	require.NoError(t, err)
 }
