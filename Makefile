@@ -96,7 +96,7 @@ check: $(GOLANGCI) $(WORKFLOWCHECK)
 # of what they made. DATA names a folder with gsm8k.jsonl; PYTHON one with tools/fixtures/requirements.txt installed, which then
 # opens the export with transformers.
 .PHONY: test-full
-test-full: test build smollm2
+test-full: test check-alerts test-production test-trackers build smollm2
 	@[ -n "$(DATA)" ] || { echo "make test-full DATA=DIR [PYTHON=python3], where DIR holds gsm8k.jsonl"; exit 2; }
 	MULTIATTEMPT_SMOLLM2="$${XDG_CACHE_HOME:-$$HOME/.cache}/multiattempt/models/SmolLM2-135M-Instruct" \
 		go test -tags full -run SmolLM2 -v ./internal/engine
