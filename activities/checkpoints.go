@@ -1,7 +1,6 @@
 package activities
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -67,6 +66,15 @@ func (d *Data) MarkBest(ctx context.Context, in MarkBestInput) error {
 		return checkpoint.Advance(ctx, d.store, checkpoint.Best, checkpoint.Target{Checkpoint: in.Checkpoint, Score: in.Score})
 	})
 	return err
+}
+
+// bestSoFar is what an earlier part of the run marked as its best checkpoint; nil when there is none.
+func (d *Data) bestSoFar(ctx context.Context, run string) (*checkpoint.Target, error) {
+	best, err := checkpoint.Resolve(ctx, d.store, run, checkpoint.Best)
+	if errors.Is(err, checkpoint.ErrNone) {
+		return nil, nil
+	}
+	return &best, err
 }
 
 // evaluationOf finds policy and settings of an evaluation of a run's checkpoint. The user's fields change the run's.
@@ -141,36 +149,5 @@ func overlay(settings spec.Run, fields json.RawMessage) (json.RawMessage, error)
 	if err != nil {
 		return nil, err
 	}
-	if len(bytes.TrimSpace(fields)) == 0 {
-		return below, nil
-	}
-	var base, above map[string]any
-	if err := decodeNumbers(below, &base); err != nil {
-		return nil, err
-	}
-	if err := decodeNumbers(fields, &above); err != nil {
-		return nil, fmt.Errorf("%w: %w", spec.ErrInvalid, err)
-	}
-	merge(base, above)
-	return json.Marshal(base)
-}
-
-// decodeNumbers decodes JSON and keeps numbers as they are written: a seed has more digits than a float64.
-func decodeNumbers(b []byte, into any) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.UseNumber()
-	return d.Decode(into)
-}
-
-// merge writes above's fields over base's, object by object.
-func merge(base, above map[string]any) {
-	for name, v := range above {
-		inner, isObject := v.(map[string]any)
-		under, wasObject := base[name].(map[string]any)
-		if isObject && wasObject {
-			merge(under, inner)
-			continue
-		}
-		base[name] = v
-	}
+	return spec.Merge(below, fields)
 }

@@ -48,7 +48,7 @@ func (d *Data) resolveSpec(ctx context.Context, in ResolveSpecInput, pulse *puls
 	if run.Name == "" {
 		run.Name = in.Run
 	}
-	out := ResolveSpecOutput{Name: run.Name, Model: run.Model.Source, Plan: plan(run)}
+	out := ResolveSpecOutput{Name: run.Name, Model: run.Model.Source, Plan: plan(run), Metric: run.Checkpoint.Best}
 	if out.Digest, err = run.Digest(); err != nil {
 		return out, err
 	}
@@ -78,6 +78,9 @@ func (d *Data) resolveSpec(ctx context.Context, in ResolveSpecInput, pulse *puls
 	}
 	if !out.Checkpoint.IsZero() {
 		if err := d.checkContinued(ctx, in.Run, identity.Train); err != nil {
+			return out, err
+		}
+		if out.Best, err = d.bestSoFar(ctx, in.Run); err != nil {
 			return out, err
 		}
 	}
@@ -124,14 +127,9 @@ func plan(run spec.Run) Plan {
 	if len(run.Evaluation.Sets) == 0 {
 		return p
 	}
-	p.EvaluateAttempts, p.FinalAttempts = run.Evaluation.Attempts, run.Evaluation.Final
+	p.EvaluateAttempts, p.FinalAttempts, p.Parallel = run.Evaluation.Attempts, run.Evaluation.Final, run.Evaluation.Parallel
 	if len(p.EvaluateAttempts) > 0 {
 		p.EvaluateEvery = run.Evaluation.Every
-	}
-	for _, ks := range [][]int{p.FinalAttempts, p.EvaluateAttempts} {
-		if len(ks) > 0 {
-			p.ScoreAttempts = ks[0]
-		}
 	}
 	return p
 }
@@ -153,9 +151,11 @@ func (d *Data) checkData(ctx context.Context, run spec.Run) (dataset.Identity, e
 		if evaluation[i], err = d.test(ctx, run, name); err != nil {
 			return dataset.Identity{}, err
 		}
-		ks := max(len(run.Evaluation.Attempts), len(run.Evaluation.Final))
-		if err := mayFanOut(run, name, len(evaluation[i].Problems()), ks); err != nil {
-			return dataset.Identity{}, err
+		final := EvaluationTask{Attempts: run.Evaluation.Final, Parallel: run.Evaluation.Parallel}
+		for _, task := range []EvaluationTask{final, {Attempts: run.Evaluation.Attempts}} {
+			if err := mayFanOut(run, inShards(run, task, name, len(evaluation[i].Problems())), task); err != nil {
+				return dataset.Identity{}, err
+			}
 		}
 	}
 	return dataset.Identify(train, evaluation), nil

@@ -1,10 +1,14 @@
 package activities
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"multiattempt/internal/blob"
@@ -29,6 +33,11 @@ func (d *Data) openSets(ctx context.Context, in EvaluationTask) (OpenSetsOutput,
 		return OpenSetsOutput{}, err
 	}
 	var out OpenSetsOutput
+	if in.Reuse {
+		if out.Finished, err = d.finished(ctx, in); err != nil || out.Finished != nil {
+			return out, err
+		}
+	}
 	for _, name := range run.Evaluation.Sets {
 		set, err := d.test(ctx, run, name)
 		if err != nil {
@@ -40,17 +49,16 @@ func (d *Data) openSets(ctx context.Context, in EvaluationTask) (OpenSetsOutput,
 			}
 		}
 		problems := set.Problems()
-		if err := mayFanOut(run, name, len(problems), len(in.Attempts)); err != nil {
+		opened := inShards(run, in, name, len(problems))
+		opened.Files = fileDigests(set)
+		if err := mayFanOut(run, opened, in); err != nil {
 			return OpenSetsOutput{}, err
 		}
-		ref, err := putJSON(ctx, d.store, evaluationKey(in.Run, in.Step), "problems-"+setName(name), problems)
+		opened.Problems, err = putJSON(ctx, d.store, evaluationKey(in.Run, in.Step), "problems-"+setName(name), problems)
 		if err != nil {
 			return OpenSetsOutput{}, err
 		}
-		out.Sets = append(out.Sets, EvaluationSet{
-			Name: name, Problems: ref, Count: len(problems), Shards: shards(len(problems), run.Evaluation.ShardSize),
-			Files: fileDigests(set),
-		})
+		out.Sets = append(out.Sets, opened)
 	}
 	return out, nil
 }
@@ -59,13 +67,58 @@ func (d *Data) openSets(ctx context.Context, in EvaluationTask) (OpenSetsOutput,
 const maxFanOut = 100
 
 // mayFanOut refuses an evaluation of one set in too many shards.
-func mayFanOut(run spec.Run, set string, problems, ks int) error {
-	if n := shards(problems, run.Evaluation.ShardSize) * ks; n > maxFanOut {
+func mayFanOut(run spec.Run, set EvaluationSet, in EvaluationTask) error {
+	if n := set.Shards*len(in.Attempts) + set.ParallelShards; n > maxFanOut {
+		episodes := set.Count * (run.Evaluation.Samples*len(in.Attempts) + in.Parallel)
+		spare := maxFanOut - len(in.Attempts) // each k may leave one shard half empty
 		return &spec.InvalidError{What: "evaluation", Fields: []spec.FieldError{{Path: "evaluation.shard_size", Value: run.Evaluation.ShardSize,
 			Allowed: fmt.Sprintf("at least %d for %s: %d problems at %d numbers of attempts may make at most %d shards",
-				shards(problems, max(1, maxFanOut/max(1, ks))), set, problems, ks, maxFanOut)}}}
+				shards(episodes, max(1, spare)), set.Name, set.Count, len(in.Attempts), maxFanOut)}}}
 	}
 	return nil
+}
+
+// inShards is a set of so many problems, dealt to shards.
+func inShards(run spec.Run, in EvaluationTask, name string, problems int) EvaluationSet {
+	return EvaluationSet{
+		Name: name, Count: problems,
+		Shards:         evaluationShards(problems, run.Evaluation.Samples, run.Evaluation.ShardSize),
+		ParallelShards: evaluationShards(problems, in.Parallel, run.Evaluation.ShardSize),
+	}
+}
+
+// evaluationShards is the number of shards of about size episodes when each problem, which stays whole, has so many.
+func evaluationShards(problems, episodes, size int) int {
+	return min(problems, shards(problems*episodes, size))
+}
+
+// finishedKey is where an evaluation that may be reused says what it came to: a function of the weights and of all that
+// decides about the scores.
+func finishedKey(task EvaluationTask) (string, error) {
+	key := evaluationKey(task.Run, task.Step)
+	task.Policy.Folder, task.Reuse = blob.Ref{}, false
+	b, err := json.Marshal(task)
+	return fmt.Sprintf("%s/finished-%s.json", key, blob.Sum(b).Short()), err
+}
+
+// finished finds what an earlier evaluation of the task came to; nil when there is none.
+func (d *Data) finished(ctx context.Context, task EvaluationTask) (*FinishedEvaluation, error) {
+	key, err := finishedKey(task)
+	if err != nil {
+		return nil, err
+	}
+	b, err := read(ctx, d.store, key)
+	if errors.Is(err, blob.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var f FinishedEvaluation
+	if err := json.Unmarshal(b, &f); err != nil {
+		return nil, fmt.Errorf("decode %s: %w", key, err)
+	}
+	return &f, nil
 }
 
 // setName is a set's name as part of a key: readable, and its own for every name.
@@ -106,14 +159,33 @@ func (d *Data) score(ctx context.Context, in ScoreInput) (ScoreOutput, error) {
 		return ScoreOutput{}, err
 	}
 	set.Files = in.Set.Files
-	var out ScoreOutput
+	for i := range set.Scores {
+		set.Scores[i].Episodes = in.Episodes[slices.Index(in.Task.Attempts, set.Scores[i].Attempts)]
+	}
+	if len(in.Parallel) > 0 {
+		samples, err := LoadEpisodes(ctx, d.store, in.Parallel)
+		if err != nil {
+			return ScoreOutput{}, err
+		}
+		if err := set.AddParallel(problems, samples); err != nil {
+			return ScoreOutput{}, err
+		}
+		set.Parallel.Episodes = in.Parallel
+	}
+	out := ScoreOutput{Scores: scoresOf(set)}
+	out.Set, err = putJSON(ctx, d.store, evaluationKey(in.Task.Run, in.Task.Step), "set-"+setName(set.Name), set)
+	return out, err
+}
+
+// scoresOf repeats a set's accuracies.
+func scoresOf(set evaluate.Set) []Score {
+	var scores []Score
 	for _, s := range set.Scores {
-		out.Scores = append(out.Scores, Score{
+		scores = append(scores, Score{
 			Set: set.Name, Attempts: s.Attempts, Problems: s.N, Accuracy: s.Accuracy, Low: s.Interval[0], High: s.Interval[1],
 		})
 	}
-	out.Set, err = putJSON(ctx, d.store, evaluationKey(in.Task.Run, in.Task.Step), "set-"+setName(set.Name), set)
-	return out, err
+	return scores
 }
 
 // ScoreTable stores the evaluation's artefact, an evaluate.Result.
@@ -131,22 +203,51 @@ func (d *Data) scoreTable(ctx context.Context, in ScoreTableInput) (ScoreTableOu
 	result := evaluate.Result{
 		Run: in.Task.Run, Step: in.Task.Step, Policy: in.Task.Policy.Digest.String(), Seed: run.Seed,
 		Mode: run.Grading.Mode, Unboxed: run.Grading.Unboxed,
-		Temperature: run.Evaluation.Temperature, MaxNewTokens: run.Evaluation.MaxNewTokens,
+		Temperature: run.Evaluation.Temperature, TopP: run.Evaluation.TopP,
+		Budget: string(run.Attempts.Budget), MaxNewTokens: run.Evaluation.MaxNewTokens,
 	}
+	if in.Task.Parallel > 0 {
+		result.ParallelTemperature = run.Evaluation.ParallelTemperature
+	}
+	var out FinishedEvaluation
 	for _, ref := range in.Sets {
 		set, err := loadJSON[evaluate.Set](ctx, d.store, ref)
 		if err != nil {
 			return ScoreTableOutput{}, err
 		}
 		result.Sets = append(result.Sets, set)
+		out.Scores = append(out.Scores, scoresOf(set)...)
 	}
 	result.Finish()
 	b, err := result.Encode()
 	if err != nil {
 		return ScoreTableOutput{}, err
 	}
-	ref, err := blob.PutAs(ctx, d.store, named(evaluationKey(in.Task.Run, in.Task.Step), "result", ".json", b), b)
-	return ScoreTableOutput{Result: ref}, err
+	if out.Result, err = blob.PutAs(ctx, d.store, named(evaluationKey(in.Task.Run, in.Task.Step), "result", ".json", b), b); err != nil {
+		return ScoreTableOutput{}, err
+	}
+	metric, err := spec.ParseMetric(run.Checkpoint.Best)
+	if err != nil {
+		return ScoreTableOutput{}, err
+	}
+	if value, ok := result.Metric(metric); ok {
+		out.Metric = &value
+	}
+	return out.ScoreTableOutput, d.finish(ctx, in.Task, out)
+}
+
+// finish makes the evaluation known to later ones of the same task.
+func (d *Data) finish(ctx context.Context, task EvaluationTask, out FinishedEvaluation) error {
+	key, err := finishedKey(task)
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(out)
+	if err != nil {
+		return err
+	}
+	_, err = d.store.Put(ctx, key, bytes.NewReader(b), int64(len(b)), blob.PutOptions{})
+	return err
 }
 
 // ResolveEvaluation finds the policy and the settings of an evaluation that a user asked for: a model and settings, or a
@@ -175,7 +276,7 @@ func (d *Data) resolveEvaluation(ctx context.Context, in ResolveEvaluationInput,
 	if run.Name == "" {
 		run.Name = task.Run
 	}
-	task.Attempts = run.Evaluation.Final
+	task.Attempts, task.Parallel = run.Evaluation.Final, run.Evaluation.Parallel
 	if len(run.Evaluation.Sets) == 0 || len(task.Attempts) == 0 {
 		return task, fmt.Errorf("%w: evaluation.sets and evaluation.final_attempts say what to evaluate; one of them is empty", spec.ErrInvalid)
 	}

@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -224,6 +225,26 @@ func fetchSmall(ctx context.Context, s blob.Store, p Policy, dir string) error {
 		}
 	}
 	return nil
+}
+
+// ResolveExperiment checks the settings of an experiment's runs and names each. Models and data are checked by the runs.
+func (d *Data) ResolveExperiment(ctx context.Context, in ResolveExperimentInput) (ResolveExperimentOutput, error) {
+	return alive(ctx, func(*pulse) (ResolveExperimentOutput, error) {
+		var e spec.Experiment
+		if err := json.Unmarshal(in.Settings, &e); err != nil {
+			return ResolveExperimentOutput{}, err
+		}
+		members, err := e.Members(in.ID, d.presets.Train)
+		if err != nil {
+			return ResolveExperimentOutput{}, err
+		}
+		for _, m := range members {
+			if err := checkRun(m.Run); err != nil {
+				return ResolveExperimentOutput{}, err
+			}
+		}
+		return ResolveExperimentOutput{Parallel: e.Parallel, Members: members}, nil
+	})
 }
 
 // ResolveFinetune is ResolveSpec for a fine-tuning; it also makes the model when there is none to start from.

@@ -3,13 +3,13 @@ package activities
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"multiattempt/internal/blob"
 	"multiattempt/internal/dataset"
 	"multiattempt/internal/policy"
 	"multiattempt/internal/rollout"
 	"multiattempt/internal/spec"
-	"multiattempt/internal/verify"
 )
 
 // Rollouts are the activities of a worker that samples.
@@ -44,7 +44,8 @@ func (r *Rollouts) rollout(ctx context.Context, in RolloutInput, pulse *pulse) (
 	defer done()
 	settings := rolloutSettings(run, in, sampler.info)
 	count := pulse.counter("episodes", len(shown)*settings.GroupSize)
-	episodes, err := rollout.Run(ctx, sampler, sampler.template, verify.Grade, shown, settings, count)
+	timed := timedSampler{Sampler: sampler, began: time.Now()}
+	episodes, err := rollout.Run(ctx, &timed, sampler.template, timed.grade, shown, settings, count)
 	if err != nil {
 		return RolloutOutput{}, fmt.Errorf("shard %d of %d: %w", in.Shard+1, in.Shards, err)
 	}
@@ -52,8 +53,13 @@ func (r *Rollouts) rollout(ctx context.Context, in RolloutInput, pulse *pulse) (
 	if in.Evaluate {
 		dir, name = evaluationKey(in.Run, in.Step), fmt.Sprintf("episodes-%s-%d-%04d", setName(in.Set), in.Attempts, in.Shard)
 	}
+	if in.Parallel {
+		name = fmt.Sprintf("episodes-%s-parallel-%04d", setName(in.Set), in.Shard)
+	}
 	ref, err := putEpisodes(ctx, r.store, dir, name, episodes)
-	return RolloutOutput{Episodes: ref, Count: len(episodes), Tokens: sampled(episodes)}, err
+	out := RolloutOutput{Episodes: ref, Count: len(episodes), Tokens: sampled(episodes)}
+	out.Seconds, out.Sampling, out.Grading = timed.seconds()
+	return out, err
 }
 
 // shard returns the presentations of the input's shard.
@@ -78,8 +84,7 @@ func (r *Rollouts) shard(ctx context.Context, in RolloutInput) ([]dataset.Presen
 	return shown[from:to], nil
 }
 
-// rolloutSettings are the spec's for training, or for its evaluation: every problem once, the number of attempts always
-// told to the model.
+// rolloutSettings are the spec's for training, or for its evaluation: the number of attempts always told to the model.
 func rolloutSettings(run spec.Run, in RolloutInput, model ModelInfo) rollout.Settings {
 	length := maxLength(run, model)
 	s := rollout.Settings{
@@ -90,10 +95,13 @@ func rolloutSettings(run spec.Run, in RolloutInput, model ModelInfo) rollout.Set
 		Seed: run.Seed, Step: in.Step, Policy: in.Policy.Digest.String(),
 	}
 	if in.Evaluate {
-		s.GroupSize = 1
+		s.GroupSize = run.Evaluation.Samples
 		s.Prompt.SingleAttempt = false
 		s.Attempts.MaxNewTokens = run.Evaluation.MaxNewTokens
-		s.Sampling = policy.Params{Temperature: run.Evaluation.Temperature, TopP: 1, NoRepeat: run.Evaluation.NoRepeat, MaxLength: length}
+		s.Sampling = policy.Params{Temperature: run.Evaluation.Temperature, TopP: run.Evaluation.TopP, NoRepeat: run.Evaluation.NoRepeat, MaxLength: length}
+	}
+	if in.Parallel {
+		s.GroupSize, s.Sampling.Temperature = run.Evaluation.Parallel, run.Evaluation.ParallelTemperature
 	}
 	return s
 }

@@ -84,12 +84,16 @@ var changes = map[string]change{
 	"evaluation.every": {value: `2`}, "evaluation.sets": {value: `["smudged"]`}, "evaluation.limit": {value: `2`},
 	"evaluation.attempts": {value: `[2]`, with: []string{`evaluation.every=2`}}, "evaluation.final_attempts": {value: `[2]`},
 	"evaluation.max_new_tokens": {value: `5`}, "evaluation.temperature": {value: `1`}, "evaluation.shard_size": {value: `2`},
+	"evaluation.top_p": {value: `0.3`, with: []string{`evaluation.temperature=1`}}, "evaluation.samples": {value: `2`, with: []string{`evaluation.temperature=1`}},
+	"evaluation.parallel": {value: `2`},
 	"record.token_scores": {value: `false`}, "record.rescored": {value: `2`},
 }
 
 // elsewhere names the tests that show what the others do: what a bigram model and a memory cannot show.
 var elsewhere = map[string]string{
 	"update.microbatch":               "internal/engine/trainer_test.go TestScoresOfAnEpisodeDoNotDependOnItsCompany",
+	"checkpoint.best":                 "workflows/experiment_test.go TestTheBestCheckpointSurvivesAResume",
+	"evaluation.parallel_temperature": "workflows/evaluate_test.go TestEvaluateSamplesAndSetsParallelSamplingBeside",
 	"evaluation.no_repeat_ngram_size": "internal/engine/draw_test.go TestNoRepeat",
 	"update.importance_clip":          "internal/engine/ppo_test.go TestTrainingAgreesWithPyTorch",
 	"reward.tries":                    "internal/reward/endpoint/endpoint_test.go TestWhatIsNoRewardIsAnError",

@@ -7,6 +7,7 @@ import (
 
 	"multiattempt/internal/blob"
 	"multiattempt/internal/checkpoint"
+	"multiattempt/internal/spec"
 	"multiattempt/internal/update"
 )
 
@@ -84,8 +85,9 @@ type Plan struct {
 	EvaluateAttempts []int `json:"evaluate_attempts,omitempty"` // every k
 	FinalAttempts    []int `json:"final_attempts,omitempty"`
 	// Rates are the spec's peak learning rates.
-	Rates         update.Rates `json:"rates"`
-	ScoreAttempts int          `json:"score_attempts"` // k whose accuracy is the run's score; 0 without evaluation
+	Rates update.Rates `json:"rates"`
+	// Parallel is the number of independent single attempts of each problem that the final evaluation also samples.
+	Parallel int `json:"parallel,omitempty"`
 }
 
 // ResolveSpecOutput is a run ready to begin, or to go on where its newest checkpoint is.
@@ -100,6 +102,9 @@ type ResolveSpecOutput struct {
 	Base       Policy        `json:"base"`
 	Checkpoint CheckpointRef `json:"checkpoint,omitzero"` // when the run exists already
 	Restored   Policy        `json:"restored,omitzero"`   // its policy
+	// Metric names the score that decides which checkpoint is the best; Best is the best one so far.
+	Metric string             `json:"metric"`
+	Best   *checkpoint.Target `json:"best,omitempty"`
 }
 
 // SampleBatchInput asks for the problems of one iteration.
@@ -129,6 +134,8 @@ type RolloutInput struct {
 	// Set names the evaluated set, and Attempts is the k it is evaluated at; Problems are []dataset.Problem then.
 	Set      string `json:"set,omitempty"`
 	Attempts int    `json:"attempts,omitempty"`
+	// Parallel samples independent single attempts in place of dialogues.
+	Parallel bool `json:"parallel,omitempty"`
 }
 
 // RolloutOutput names a shard's episodes.
@@ -136,6 +143,10 @@ type RolloutOutput struct {
 	Episodes blob.Ref `json:"episodes"`
 	Count    int      `json:"count"`
 	Tokens   int      `json:"tokens"` // sampled
+	// Seconds is what the activity took, Sampling the part of it in which the sampler was at work, without Grading.
+	Seconds  float64 `json:"seconds"`
+	Sampling float64 `json:"sampling_seconds"`
+	Grading  float64 `json:"grading_seconds"`
 }
 
 // RewardInput names an iteration's episodes, shard by shard.
@@ -204,6 +215,10 @@ type EvaluationTask struct {
 	Data     blob.Ref `json:"data,omitzero"` // the dataset.Identity that the sets must have; zero for evaluations by themselves
 	Policy   Policy   `json:"policy"`
 	Attempts []int    `json:"attempts"` // every k
+	// Parallel is the number of independent single attempts of each problem beside them.
+	Parallel int `json:"parallel,omitempty"`
+	// Reuse takes over what an earlier evaluation with the same settings of the same weights came to, if there is one.
+	Reuse bool `json:"reuse,omitempty"`
 }
 
 // ResolveEvaluationInput is what a user asked for: settings as for a run, or the name of a run.
@@ -220,6 +235,8 @@ type EvaluationSet struct {
 	Problems blob.Ref `json:"problems"` // []dataset.Problem, [P]
 	Count    int      `json:"count"`
 	Shards   int      `json:"shards"` // Rollout activities of one k
+	// ParallelShards is the number of Rollout activities of the single attempts beside them.
+	ParallelShards int `json:"parallel_shards,omitempty"`
 	// Files are the SHA-256 of the files that the problems were read from; none for generated sets.
 	Files []blob.Digest `json:"files_sha256,omitempty"`
 }
@@ -227,6 +244,8 @@ type EvaluationSet struct {
 // OpenSetsOutput names the problems of an evaluation, in the spec's order of sets.
 type OpenSetsOutput struct {
 	Sets []EvaluationSet `json:"sets"`
+	// Finished is set when the task may be, and is, answered by an earlier evaluation.
+	Finished *FinishedEvaluation `json:"finished,omitempty"`
 }
 
 // ScoreTableInput names the scores of all sets, in the spec's order.
@@ -238,13 +257,22 @@ type ScoreTableInput struct {
 // ScoreTableOutput names the evaluation's artefact.
 type ScoreTableOutput struct {
 	Result blob.Ref `json:"result"` // an evaluate.Result
+	// Metric is the number that decides which checkpoint is the best; nil when this evaluation does not have it.
+	Metric *float64 `json:"metric,omitempty"`
+}
+
+// FinishedEvaluation is what an evaluation came to.
+type FinishedEvaluation struct {
+	ScoreTableOutput
+	Scores []Score `json:"scores"`
 }
 
 // ScoreInput names the episodes of one evaluated set: for each k of the task, in order, its shards.
 type ScoreInput struct {
 	Task     EvaluationTask `json:"task"`
 	Set      EvaluationSet  `json:"set"`
-	Episodes [][]blob.Ref   `json:"episodes"` // [k][shard]
+	Episodes [][]blob.Ref   `json:"episodes"`           // [k][shard]
+	Parallel []blob.Ref     `json:"parallel,omitempty"` // [shard]
 }
 
 // Score is one number of an evaluation's table.
@@ -291,6 +319,18 @@ type ResolveFinetuneOutput struct {
 	Base          Policy        `json:"base"`
 	Checkpoint    CheckpointRef `json:"checkpoint,omitzero"`
 	Policy        Policy        `json:"policy,omitzero"` // of the checkpoint
+}
+
+// ResolveExperimentInput is what a user asked for: fields of spec.Experiment, the settings of its runs among them.
+type ResolveExperimentInput struct {
+	ID       string          `json:"id"` // of the workflow
+	Settings json.RawMessage `json:"settings"`
+}
+
+// ResolveExperimentOutput is every run of an experiment, its settings checked.
+type ResolveExperimentOutput struct {
+	Parallel int           `json:"parallel"`
+	Members  []spec.Member `json:"members"`
 }
 
 // errShard: a shard number outside its plan. Only a bug makes one.

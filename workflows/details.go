@@ -25,7 +25,7 @@ func (s Status) markdown() string {
 		fmt.Fprintf(&b, "\nLatest checkpoint: step %d, `%s`\n", s.LatestCheckpoint.Step, s.LatestCheckpoint.Key)
 	}
 	if s.Best != nil {
-		fmt.Fprintf(&b, "\nBest: %.1f %% at step %d\n", 100*s.Best.Score, s.Best.Checkpoint.Step)
+		fmt.Fprintf(&b, "\nBest by %s: %.1f %% at step %d\n", s.Best.Metric, 100*s.Best.Score, s.Best.Checkpoint.Step)
 	}
 	if s.Evaluation != nil {
 		fmt.Fprintf(&b, "\nEvaluation after step %d\n\n%s", s.Evaluation.Step, s.Evaluation.markdown())

@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"time"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -29,6 +30,8 @@ type evaluation struct {
 	in     EvaluateInput
 	task   activities.EvaluationTask
 	out    EvaluateOutput
+	began  time.Time
+	timing EvaluationTiming
 	shards int // rollouts in all
 	done   int
 }
@@ -50,6 +53,7 @@ func (e *evaluation) setup(ctx workflow.Context, in EvaluateInput) error {
 }
 
 func (e *evaluation) run(ctx workflow.Context) (EvaluateOutput, error) {
+	e.began = workflow.Now(ctx)
 	if err := e.resolve(ctx); err != nil {
 		return EvaluateOutput{}, err
 	}
@@ -58,8 +62,13 @@ func (e *evaluation) run(ctx workflow.Context) (EvaluateOutput, error) {
 		return EvaluateOutput{}, err
 	}
 	e.out = EvaluateOutput{Run: e.task.Run, Step: e.task.Step, Policy: e.task.Policy.Digest}
+	if f := plan.Finished; f != nil {
+		e.out.Result, e.out.Scores, e.out.Metric = f.Result, f.Scores, f.Metric
+		workflow.SetCurrentDetails(ctx, e.out.markdown())
+		return e.out, nil
+	}
 	for _, set := range plan.Sets {
-		e.shards += set.Shards * len(e.task.Attempts)
+		e.shards += set.Shards*len(e.task.Attempts) + set.ParallelShards
 	}
 	refs := make([]blob.Ref, len(plan.Sets))
 	for i, set := range plan.Sets {
@@ -75,8 +84,7 @@ func (e *evaluation) run(ctx workflow.Context) (EvaluateOutput, error) {
 		e.out.Scores = append(e.out.Scores, scored.Scores...)
 		workflow.SetCurrentDetails(ctx, e.out.markdown())
 	}
-	e.out.Result, err = e.scoreTable(ctx, refs)
-	return e.out, err
+	return e.out, e.scoreTable(ctx, refs)
 }
 
 // resolve finds the task: a parent's, or from the user's settings.
@@ -106,16 +114,16 @@ func (e *evaluation) openSets(ctx workflow.Context) (activities.OpenSetsOutput, 
 	return out, err
 }
 
-// rollouts samples every k of one set, a bounded number of shards at a time, and returns the episodes, [k][shard].
-func (e *evaluation) rollouts(ctx workflow.Context, set activities.EvaluationSet) ([][]blob.Ref, error) {
+// rollouts samples every k of one set, and the single attempts beside them, a bounded number of shards at a time. It
+// returns the episodes shard by shard, ascending k, single attempts last.
+func (e *evaluation) rollouts(ctx workflow.Context, set activities.EvaluationSet) ([]blob.Ref, error) {
 	ctx, cancel := workflow.WithCancel(ctx)
 	defer cancel() // a shard that cannot succeed ends the others
-	total := set.Shards * len(e.task.Attempts)
-	episodes := make([]blob.Ref, total)
+	episodes := make([]blob.Ref, set.Shards*len(e.task.Attempts)+set.ParallelShards)
 	window := workflow.NewSemaphore(ctx, evaluateWindow)
 	group := workflow.NewWaitGroup(ctx)
 	var failed error
-	for i := 0; i < total && failed == nil; i++ {
+	for i := 0; i < len(episodes) && failed == nil; i++ {
 		if err := window.Acquire(ctx, 1); err != nil {
 			return nil, err
 		}
@@ -123,7 +131,7 @@ func (e *evaluation) rollouts(ctx workflow.Context, set activities.EvaluationSet
 		workflow.Go(ctx, func(ctx workflow.Context) {
 			defer group.Done()
 			defer window.Release(1)
-			out, err := e.rollout(ctx, set, e.task.Attempts[i/set.Shards], i%set.Shards)
+			out, err := e.rollout(ctx, set, i)
 			if err != nil {
 				if failed == nil {
 					failed = err
@@ -132,46 +140,66 @@ func (e *evaluation) rollouts(ctx workflow.Context, set activities.EvaluationSet
 				return
 			}
 			episodes[i] = out.Episodes
+			e.timing.add(out)
 			e.done++
 		})
 	}
 	group.Wait(ctx)
-	if failed != nil {
-		return nil, failed
-	}
-	byAttempts := make([][]blob.Ref, len(e.task.Attempts))
-	for k := range byAttempts {
-		byAttempts[k] = episodes[k*set.Shards : (k+1)*set.Shards]
-	}
-	return byAttempts, nil
+	return episodes, failed
 }
 
-// rollout samples one shard of a set's problems with k attempts each.
-func (e *evaluation) rollout(ctx workflow.Context, set activities.EvaluationSet, k, shard int) (activities.RolloutOutput, error) {
+// rollout samples the i-th shard of a set, as rollouts orders them.
+func (e *evaluation) rollout(ctx workflow.Context, set activities.EvaluationSet, i int) (activities.RolloutOutput, error) {
 	var a *activities.Rollouts
 	var out activities.RolloutOutput
 	in := activities.RolloutInput{
 		Run: e.task.Run, Spec: e.task.Spec, Policy: e.task.Policy, Problems: set.Problems, Step: e.task.Step,
-		Shard: shard, Shards: set.Shards, Evaluate: true, Set: set.Name, Attempts: k,
+		Evaluate: true, Set: set.Name,
 	}
-	summary := fmt.Sprintf("%s · %d attempts · shard %d/%d", set.Name, k, shard+1, set.Shards)
+	var what string
+	if at := i / set.Shards; at < len(e.task.Attempts) {
+		in.Attempts, in.Shard, in.Shards = e.task.Attempts[at], i%set.Shards, set.Shards
+		what = fmt.Sprintf("%d attempts", in.Attempts)
+	} else {
+		in.Attempts, in.Parallel, in.Shard, in.Shards = 1, true, i-set.Shards*len(e.task.Attempts), set.ParallelShards
+		what = fmt.Sprintf("%d single attempts", e.task.Parallel)
+	}
+	summary := fmt.Sprintf("%s · %s · shard %d/%d", set.Name, what, in.Shard+1, in.Shards)
 	err := workflow.ExecuteActivity(sampling(ctx, summary), a.Rollout, in).Get(ctx, &out)
 	return out, err
 }
 
-// score counts one set.
-func (e *evaluation) score(ctx workflow.Context, set activities.EvaluationSet, episodes [][]blob.Ref) (activities.ScoreOutput, error) {
+// add counts one rollout.
+func (t *EvaluationTiming) add(out activities.RolloutOutput) {
+	t.Rollouts += out.Seconds
+	t.Sampling += out.Sampling
+	t.Grading += out.Grading
+	t.Tokens += out.Tokens
+}
+
+// score counts one set, whose episodes are in the order of rollouts.
+func (e *evaluation) score(ctx workflow.Context, set activities.EvaluationSet, episodes []blob.Ref) (activities.ScoreOutput, error) {
 	var a *activities.Data
 	var out activities.ScoreOutput
-	in := activities.ScoreInput{Task: e.task, Set: set, Episodes: episodes}
+	in := activities.ScoreInput{Task: e.task, Set: set}
+	for len(in.Episodes) < len(e.task.Attempts) {
+		in.Episodes, episodes = append(in.Episodes, episodes[:set.Shards]), episodes[set.Shards:]
+	}
+	in.Parallel = episodes
 	err := workflow.ExecuteActivity(quick(ctx, set.Name), a.Score, in).Get(ctx, &out)
 	return out, err
 }
 
-// scoreTable stores the evaluation's artefact.
-func (e *evaluation) scoreTable(ctx workflow.Context, sets []blob.Ref) (blob.Ref, error) {
+// scoreTable stores the evaluation's artefact and closes its books.
+func (e *evaluation) scoreTable(ctx workflow.Context, sets []blob.Ref) error {
 	var a *activities.Data
 	var out activities.ScoreTableOutput
 	err := workflow.ExecuteActivity(quick(ctx, "table"), a.ScoreTable, activities.ScoreTableInput{Task: e.task, Sets: sets}).Get(ctx, &out)
-	return out.Result, err
+	e.out.Result, e.out.Metric = out.Result, out.Metric
+	t := e.timing
+	if t.Whole = workflow.Now(ctx).Sub(e.began).Seconds(); t.Whole > 0 {
+		t.SamplingShare = t.Sampling / t.Whole
+	}
+	e.out.Timing = &t
+	return err
 }

@@ -55,7 +55,33 @@ func TestEvaluateScoresAModelByItself(t *testing.T) {
 
 	again, err := w.evaluate(t, `{"preset":"small","evaluation":{"limit":10,"final_attempts":[1,3]}}`)
 	require.NoError(t, err)
+	require.NotNil(t, again.Timing, "an evaluation by itself is made each time it is asked for")
+	require.Positive(t, again.Timing.Sampling)
+	require.GreaterOrEqual(t, again.Timing.Rollouts, again.Timing.Sampling)
+	out.Timing, again.Timing = nil, nil
 	require.Equal(t, out, again)
+}
+
+func TestEvaluateSamplesAndSetsParallelSamplingBeside(t *testing.T) {
+	w := newWorld(t)
+	out, err := w.evaluate(t, `{"preset":"small","evaluation":{"limit":5,"final_attempts":[1,2],"temperature":1,"samples":3,
+		"parallel":4,"parallel_temperature":0.7},"checkpoint":{"best":"pass@2"}}`)
+	require.NoError(t, err)
+	r := w.result(t, out.Result)
+	require.Equal(t, 0.7, r.ParallelTemperature)
+	set := r.Sets[0]
+	require.Equal(t, 5, set.Problems)
+	require.Len(t, set.Parallel.Scores, 2)
+	require.Equal(t, set.Parallel.Scores[1].Pass, *out.Metric)
+	for _, score := range set.Scores {
+		require.Equal(t, 3, score.Samples)
+		episodes, err := activities.LoadEpisodes(t.Context(), w.store, score.Episodes)
+		require.NoError(t, err)
+		require.Len(t, episodes, 15, "every dialogue is kept")
+	}
+	episodes, err := activities.LoadEpisodes(t.Context(), w.store, set.Parallel.Episodes)
+	require.NoError(t, err)
+	require.Len(t, episodes, 20)
 }
 
 func TestEvaluateScoresARunsCheckpointWithTheRunsSettings(t *testing.T) {

@@ -1,11 +1,15 @@
 package workflows_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/workflow"
 
 	"multiattempt/activities"
 )
@@ -24,6 +28,15 @@ func policyRates(t *testing.T, w *world, run string) []float64 {
 	}
 	return rates
 }
+
+// The types that listeners of a test environment are called with.
+type (
+	activityInfo    = activity.Info
+	contextContext  = context.Context
+	encodedValue    = converter.EncodedValue
+	encodedValues   = converter.EncodedValues
+	workflowContext = workflow.Context
+)
 
 // anyArgument matches whatever an activity is called with.
 const anyArgument = mock.Anything

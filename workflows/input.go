@@ -92,6 +92,30 @@ func (in *FinetuneInput) UnmarshalJSON(b []byte) (err error) {
 	return err
 }
 
+// ExperimentInput starts Experiment.
+type ExperimentInput struct {
+	Settings json.RawMessage // JSON object with fields of spec.Experiment and of spec.Run; empty means {}
+}
+
+// MarshalJSON writes the settings.
+func (in ExperimentInput) MarshalJSON() ([]byte, error) {
+	fields, err := object(in.Settings)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(fields)
+}
+
+// UnmarshalJSON reads what MarshalJSON or a user wrote.
+func (in *ExperimentInput) UnmarshalJSON(b []byte) error {
+	fields, err := object(b)
+	if err != nil {
+		return err
+	}
+	in.Settings, err = json.Marshal(fields)
+	return err
+}
+
 // join writes the fields of own beside the spec's.
 func join(spec json.RawMessage, own any) ([]byte, error) {
 	fields, err := object(spec)

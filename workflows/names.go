@@ -13,9 +13,10 @@ import (
 
 // The workflow types, as the plain temporal command names them.
 const (
-	TrainName    = "Train"
-	EvaluateName = "Evaluate"
-	FinetuneName = "Finetune"
+	TrainName      = "Train"
+	EvaluateName   = "Evaluate"
+	FinetuneName   = "Finetune"
+	ExperimentName = "Experiment"
 )
 
 // The query and the updates. Every update answers with the Status after it.
@@ -56,4 +57,5 @@ func Register(r sdkworker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(Train, workflow.RegisterOptions{Name: TrainName})
 	r.RegisterWorkflowWithOptions(Evaluate, workflow.RegisterOptions{Name: EvaluateName})
 	r.RegisterWorkflowWithOptions(Finetune, workflow.RegisterOptions{Name: FinetuneName})
+	r.RegisterWorkflowWithOptions(Experiment, workflow.RegisterOptions{Name: ExperimentName})
 }

@@ -48,7 +48,8 @@ type Status struct {
 
 // Best is the checkpoint with the highest score.
 type Best struct {
-	Score      float64                  `json:"score"` // accuracy at the plan's k, unweighted mean over sets
+	Metric     string                   `json:"metric"` // the spec's checkpoint.best
+	Score      float64                  `json:"score"`
 	Checkpoint activities.CheckpointRef `json:"checkpoint"`
 }
 
@@ -101,6 +102,10 @@ type EvaluateOutput struct {
 	Policy blob.Digest        `json:"policy"`
 	Result blob.Ref           `json:"result"` // an evaluate.Result
 	Scores []activities.Score `json:"scores"`
+	// Metric is the number that decides which checkpoint is the best; nil when this evaluation does not have it.
+	Metric *float64 `json:"metric,omitempty"`
+	// Timing says where the time went; nil when an earlier evaluation was taken over.
+	Timing *EvaluationTiming `json:"timing,omitempty"`
 }
 
 // covers reports whether the scores include every k of attempts.
@@ -125,6 +130,17 @@ func (o EvaluateOutput) At(k int) (accuracy float64, ok bool) {
 		return 0, false
 	}
 	return accuracy / float64(n), true
+}
+
+// EvaluationTiming says where an evaluation's time went, in seconds. Rollouts that overlap in time each count.
+type EvaluationTiming struct {
+	Whole    float64 `json:"seconds"`          // from start to end, as the workflow's clock shows it
+	Rollouts float64 `json:"rollout_seconds"`  // inside rollout activities
+	Sampling float64 `json:"sampling_seconds"` // of that, in the sampler
+	Grading  float64 `json:"grading_seconds"`  // of that, in the grader
+	// SamplingShare is Sampling by Whole: of one evaluation by itself on one worker, the sampler's share of its time.
+	SamplingShare float64 `json:"sampling_share"`
+	Tokens        int     `json:"tokens_sampled"`
 }
 
 // FinetuneState is everything that Finetune carries from one part of its history to the next, and its status.

@@ -87,6 +87,9 @@ func (r *trainRun) resolve(ctx workflow.Context) error {
 	s.Status.Data, s.Status.Warnings = out.Data, out.Warnings
 	s.Status.Step, s.Status.Iterations = s.At.Step(), out.Plan.Iterations
 	s.Status.LatestCheckpoint, s.Status.Policy = out.Checkpoint, s.At.Policy
+	if out.Best != nil {
+		s.Status.Best = &Best{Metric: out.Metric, Score: out.Best.Score, Checkpoint: out.Best.Checkpoint}
+	}
 	r.begun = s.Status.Step
 	r.enter(ctx, PhaseTraining)
 	return nil
@@ -204,16 +207,15 @@ func (r *trainRun) evaluate(ctx workflow.Context, attempts []int) error {
 		return fmt.Errorf("evaluation after step %d: %w", s.Status.Step, err)
 	}
 	s.Status.Evaluation = &out
-	score, ok := out.At(s.Resolved.Plan.ScoreAttempts)
-	if ok && (s.Status.Best == nil || score > s.Status.Best.Score) {
+	if score := out.Metric; score != nil && (s.Status.Best == nil || *score > s.Status.Best.Score) {
 		if err := r.checkpoint(ctx); err != nil {
 			return err
 		}
 		if !s.At.Checkpoint.IsZero() {
-			if err := r.markBest(ctx, score); err != nil {
+			if err := r.markBest(ctx, *score); err != nil {
 				return err
 			}
-			s.Status.Best = &Best{Score: score, Checkpoint: s.At.Checkpoint}
+			s.Status.Best = &Best{Metric: s.Resolved.Metric, Score: *score, Checkpoint: s.At.Checkpoint}
 		}
 	}
 	r.enter(ctx, before)

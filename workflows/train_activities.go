@@ -105,7 +105,7 @@ func (r *trainRun) evaluateChild(ctx workflow.Context, attempts []int) (Evaluate
 	s := &r.state
 	ctx = workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
 		WorkflowID: EvaluateWorkflowID(s.Status.Run, s.Status.Step),
-		// A run that is started again repeats the evaluation of its last step.
+		// A run that is started again asks once more for the evaluation of its last step.
 		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 		ParentClosePolicy:     enumspb.PARENT_CLOSE_POLICY_REQUEST_CANCEL,
 		WaitForCancellation:   true,
@@ -113,7 +113,10 @@ func (r *trainRun) evaluateChild(ctx workflow.Context, attempts []int) (Evaluate
 	})
 	task := activities.EvaluationTask{
 		Run: s.Status.Run, Step: s.Status.Step, Spec: s.At.Spec, Data: s.Resolved.Data, Policy: s.At.Policy,
-		Attempts: attempts,
+		Attempts: attempts, Reuse: true,
+	}
+	if s.Status.Step >= s.Resolved.Plan.Iterations {
+		task.Parallel = s.Resolved.Plan.Parallel
 	}
 	var out EvaluateOutput
 	err := workflow.ExecuteChildWorkflow(ctx, EvaluateName, EvaluateInput{Task: &task}).Get(ctx, &out)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,7 +60,7 @@ func TestWrongUsageIsRefusedBeforeAnythingStarts(t *testing.T) {
 		{[]string{"finetune", "--out", filepath.Dir(run)}, "holds files already"},
 		{[]string{"eval", "--run", "a", "--model", "b"}, "--run brings its own model"},
 		{[]string{"eval", "--attempts", "0"}, "evaluation.final_attempts[0] = 0"},
-		{[]string{"compare", "one"}, "requires at least 2 arg(s)"},
+		{[]string{"compare"}, "requires at least 2 arg(s)"},
 		{[]string{"compare", "a", "b", "--figure", "out.png"}, "the figure is an .svg file"},
 	} {
 		code, stdout, stderr := invoke(t, c.args...)
@@ -110,9 +111,74 @@ func TestCompareReadsScoreTables(t *testing.T) {
 	code, stdout, stderr = invoke(t, "compare", a, b, "--format", "json")
 	require.Equal(t, exitDone, code, stderr)
 	require.Contains(t, stdout, `"differences"`)
+	require.Contains(t, stdout, `"arms"`)
+	code, stdout, stderr = invoke(t, "compare", a, b, "--format", "csv")
+	require.Equal(t, exitDone, code, stderr)
+	require.Contains(t, stdout, "mcnemar_p")
+
+	folder := filepath.Join(dir, "report")
+	code, stdout, stderr = invoke(t, "compare", "one="+a, "several="+a+","+b, "--out", folder)
+	require.Equal(t, exitDone, code, stderr)
+	require.Contains(t, stdout, "means over up to 2 seeds")
+	require.Contains(t, stdout, "62.5")
+	require.FileExists(t, filepath.Join(folder, "report.html"))
+	code, _, stderr = invoke(t, "compare", a, "mixed="+a+","+other)
+	require.Equal(t, exitWrongInput, code)
+	require.Contains(t, stderr, "arm mixed: these evaluations cannot be compared: grading modes typed and paper")
+	code, _, stderr = invoke(t, "compare", a)
+	require.Equal(t, exitWrongInput, code)
+	require.Contains(t, stderr, "is one arm")
 	code, _, stderr = invoke(t, "compare", a, b, "--format", "xml")
 	require.Equal(t, exitWrongInput, code)
 	require.Contains(t, stderr, "--format xml")
+}
+
+func TestArmsOfAnExperiment(t *testing.T) {
+	plan := func(doc string, v variants) (trial, error) {
+		return (&app{}).planExperiment([]byte(doc), &v, v.parallel > 0, "")
+	}
+	one, err := plan(`{"preset":"quickstart"}`, variants{seeds: []uint{1, 2}, arms: []string{"multi", "single"}})
+	require.NoError(t, err)
+	require.Equal(t, "quickstart", one.id)
+	require.Len(t, one.members, 4)
+	require.Equal(t, "quickstart-multi-seed1", one.members[0].Run, "as the quickstart names its own")
+	require.JSONEq(t, `{"preset":"quickstart-single","seed":1}`, string(one.members[1].Settings))
+	wider, err := plan(`{"preset":"quickstart","seeds":[1,2],"arms":["multi","single"]}`, variants{parallel: 2})
+	require.NoError(t, err)
+	require.Equal(t, one.digest, wider.digest, "how many run at the same time makes no difference")
+
+	defined, err := plan(`{"preset":"quickstart","arms":[{"name":"short","settings":{"iterations":5}},"single"]}`,
+		variants{arms: []string{"lambda1", "short"}, defined: []string{"lambda1 advantage.lambda=1 iterations=9"}})
+	require.NoError(t, err)
+	require.Equal(t, []string{"lambda1", "short"}, []string{defined.members[0].Arm, defined.members[1].Arm}, "those of the document that are asked for")
+	require.JSONEq(t, `{"preset":"quickstart","advantage":{"lambda":1},"iterations":9,"seed":1}`, string(defined.members[0].Settings))
+
+	_, err = plan(`{"preset":"quickstart"}`, variants{arms: []string{"nothing"}})
+	require.ErrorContains(t, err, "no preset quickstart-nothing")
+	_, err = plan(`{}`, variants{defined: []string{"x lamda=1"}})
+	require.ErrorContains(t, err, "--arm x: ")
+}
+
+func TestDryRunForecasts(t *testing.T) {
+	code, stdout, stderr := invoke(t, "train", "--preset", "tiny", "--dry-run", "--json", "--backend", "go")
+	require.Equal(t, exitDone, code, stderr)
+	var f forecasted
+	require.NoError(t, json.Unmarshal([]byte(stdout), &f))
+	require.Equal(t, 4, f.Spec.Iterations)
+	require.Equal(t, 8, f.Cost.OptimizerSteps)
+	require.Equal(t, "builtin:smudged-base", f.Time.Speed.Model)
+	require.Positive(t, f.Time.Speed.SamplingRate)
+	require.Positive(t, f.Time.Speed.UpdateRate)
+	require.Positive(t, f.Time.Total)
+	require.Equal(t, f.Model.Parameters*4, f.Cost.Memory.Learner.Policy)
+
+	code, stdout, stderr = invoke(t, "train", "--preset", "paper", "--dry-run", "--backend", "go", "--set", "update.microbatch=1")
+	require.Equal(t, exitDone, code, stderr)
+	for _, want := range []string{"iterations: 1280", "Optimiser steps   10240: 8 an iteration", "Qwen2.5-Math-1.5B, 1543714304 parameters", "stand-in", "scaled by"} {
+		require.Contains(t, stdout, want)
+	}
+	code, _, stderr = invoke(t, "train", "--preset", "tiny", "--json")
+	require.Equal(t, exitWrongInput, code, stderr)
 }
 
 // writeResult writes the score table of one set at one attempt; solved has one entry a problem, −1 for unsolved.
@@ -125,7 +191,7 @@ func writeResult(t *testing.T, file, mode string, solved []int) {
 		}
 	}
 	r := evaluate.Result{Run: file, Mode: mode, Sets: []evaluate.Set{{Name: "sums", Problems: len(solved), Scores: []evaluate.Score{{
-		Attempts: 1, Correct: correct, N: len(solved), Accuracy: float64(correct) / float64(len(solved)),
+		Attempts: 1, Samples: 1, Correct: correct, N: len(solved), Accuracy: float64(correct) / float64(len(solved)),
 		Interval: evaluate.Wilson(correct, len(solved)), Optimum: 1, SolvedAt: solved,
 	}}}}}
 	r.Finish()

@@ -88,12 +88,32 @@ func (s *services) position(ctx context.Context, id, kind string) (position, err
 			p.detail = fmt.Sprintf("loss %.4f", st.Loss)
 		}
 		return p, err
+	case workflows.ExperimentName:
+		var st workflows.ExperimentStatus
+		err := s.status(ctx, id, &st)
+		return s.experimentPosition(ctx, st), err
 	case workflows.EvaluateName:
 		var st workflows.EvaluateStatus
 		err := s.status(ctx, id, &st)
 		return position{phase: string(workflows.PhaseEvaluating), done: st.Done, total: st.Of}, err
 	}
 	return position{}, usage("%s is a workflow of type %s, not one of ours", id, kind)
+}
+
+// experimentPosition is how far an experiment is, in runs, and how far the first of those under way is.
+func (s *services) experimentPosition(ctx context.Context, st workflows.ExperimentStatus) position {
+	p := position{phase: string(st.Phase), done: st.Done, total: len(st.Members)}
+	for _, m := range st.Members {
+		if m.State != workflows.MemberRunning {
+			continue
+		}
+		p.detail = m.Run
+		if run, err := s.position(ctx, m.Run, workflows.TrainName); err == nil && run.total > 0 {
+			p.detail = fmt.Sprintf("%s %s %d/%d", m.Run, run.phase, run.done, run.total)
+		}
+		break
+	}
+	return p
 }
 
 // warnings are what a training run warns of, a line each.

@@ -5,12 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"time"
 
 	"multiattempt/activities"
 	"multiattempt/internal/blob"
+	"multiattempt/internal/evaluate"
 	"multiattempt/internal/report"
 	"multiattempt/internal/rollout"
 )
@@ -60,7 +59,7 @@ func (q *quickstart) arm(ctx context.Context, s *services, d scored) (report.Arm
 		return report.Arm{}, err
 	}
 	a := report.Arm{Name: d.name, Seed: q.seed, Result: result, Checkpoint: d.evaluation.Policy}
-	if a.Examples, err = s.examples(ctx, d.evaluation.Run, d.evaluation.Step); err != nil {
+	if a.Examples, err = s.examples(ctx, result); err != nil {
 		return report.Arm{}, err
 	}
 	if d.train.Run == "" {
@@ -93,26 +92,11 @@ func (q *quickstart) seconds(ctx context.Context, s *services, done []scored) (f
 	return to.Sub(from).Seconds(), nil
 }
 
-// evaluationEpisodes matches the objects that hold an evaluation's episodes; the groups are k and the shard.
-var evaluationEpisodes = regexp.MustCompile(`/episodes-[^/]*-(\d+)-(\d{4})-[0-9a-f]+\.jsonl\.zst$`)
-
 // examples picks dialogues of an evaluation to show.
-func (s *services) examples(ctx context.Context, run string, step int) ([]rollout.Episode, error) {
-	var shards []blob.Ref
-	prefix := fmt.Sprintf("%s%06d/", activities.EvaluationPrefix(run), step)
-	err := s.store.List(ctx, prefix, func(o blob.Info) error {
-		m := evaluationEpisodes.FindStringSubmatch(o.Key)
-		if m == nil || m[1] != strconv.Itoa(examplesAttempts) {
-			return nil
-		}
-		described, err := s.store.Stat(ctx, o.Key)
-		shards = append(shards, blob.Ref{Key: o.Key, SHA256: described.SHA256, Size: described.Size})
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	episodes, err := activities.LoadEpisodes(ctx, s.store, shards)
+func (s *services) examples(ctx context.Context, result *evaluate.Result) ([]rollout.Episode, error) {
+	set, _ := result.Set("")
+	score, _ := set.Score(examplesAttempts)
+	episodes, err := activities.LoadEpisodes(ctx, s.store, score.Episodes)
 	return report.PickExamples(episodes, examplesShown), err
 }
 

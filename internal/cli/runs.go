@@ -62,10 +62,10 @@ func (a *app) newRuns() *cobra.Command {
 
 // listQuery is the visibility query of the list of runs.
 func listQuery(all bool, filter string) string {
-	kinds := []string{workflows.TrainName, workflows.FinetuneName, workflows.EvaluateName}
+	kinds := []string{workflows.TrainName, workflows.FinetuneName, workflows.EvaluateName, workflows.ExperimentName}
 	q := fmt.Sprintf("WorkflowType IN ('%s')", strings.Join(kinds, "', '"))
-	if !all {
-		q += " AND ParentWorkflowId IS NULL"
+	if !all { // an experiment's runs are runs like others
+		q += fmt.Sprintf(" AND (ParentWorkflowId IS NULL OR WorkflowType = '%s')", workflows.TrainName)
 	}
 	if filter != "" {
 		q += " AND (" + filter + ")"

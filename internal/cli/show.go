@@ -51,6 +51,9 @@ func (a *app) newShow() *cobra.Command {
 					return err
 				}
 			}
+			if info.Type.Name == workflows.ExperimentName {
+				return a.showExperiment(ctx, s, info, asJSON)
+			}
 			if info.Type.Name != workflows.TrainName {
 				return a.showOther(ctx, s, info, asJSON)
 			}
@@ -109,7 +112,7 @@ func (a *app) printRun(ctx context.Context, s *services, r shown) error {
 		a.printf("Checkpoint  step %d  %s\n            sha256 %s\n", c.Step, c.Key, c.SHA256)
 	}
 	if r.Best != nil {
-		a.printf("Best        %.1f %% at step %d\n", 100*r.Best.Score, r.Best.Checkpoint.Step)
+		a.printf("Best        %.1f %% %s at step %d\n", 100*r.Best.Score, r.Best.Metric, r.Best.Checkpoint.Step)
 	}
 	if !r.Data.IsZero() {
 		a.printf("Data        %s\n", r.Data.Key)
@@ -138,6 +141,22 @@ func (a *app) printRun(ctx context.Context, s *services, r shown) error {
 		return nil
 	}
 	return a.printScores(ctx, s, r.Evaluation.Result)
+}
+
+// showExperiment shows an experiment's runs, and compares the arms as far as runs have been evaluated.
+func (a *app) showExperiment(ctx context.Context, s *services, info *workflowpb.WorkflowExecutionInfo, asJSON bool) error {
+	st, err := s.experimentStatus(ctx, info.Execution.WorkflowId)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return a.printJSON(struct {
+			workflows.ExperimentStatus
+			Kind     string `json:"kind"`
+			Workflow string `json:"workflow_status"`
+		}{st, info.Type.Name, statusWord(info.Status)})
+	}
+	return a.printExperiment(ctx, s, st)
 }
 
 // showOther shows a fine-tuning or an evaluation.

@@ -186,6 +186,8 @@ func maySteer(run, kind, update string) error {
 	switch {
 	case kind == workflows.EvaluateName:
 		return usage("%s is an evaluation: it runs to its end and cannot be paused or stopped", run)
+	case kind == workflows.ExperimentName:
+		return usage("%s is an experiment: steer its runs, which `multiattempt show %s` lists", run, run)
 	case kind == workflows.FinetuneName && update != workflows.UpdateStop:
 		return usage("%s is a fine-tuning, which can be stopped and go on, not paused: `multiattempt stop %s`, later the same `multiattempt finetune` with --continue", run, run)
 	default:

@@ -17,8 +17,9 @@ import (
 
 func (a *app) newTrain() *cobra.Command {
 	var id string
-	var again, overwrite, follow bool
+	var again, overwrite, follow, dry, asJSON bool
 	var p ports
+	var v variants
 	cmd := &cobra.Command{
 		Use:   "train",
 		Short: "Start a training run, or go on with it",
@@ -27,10 +28,17 @@ and this binary has them inside, it starts them from --state-dir for the time of
 
 A run's id is PRESET-seedSEED unless --run names another. A run that was interrupted goes on when the same command is given
 again. One that has ended is not started again unless --continue says so; it then goes on from its newest checkpoint. Only
---overwrite starts a run over: it deletes everything that the run has in the store.`,
+--overwrite starts a run over: it deletes everything that the run has in the store.
+
+--seeds and --arms make an experiment of it: a run of every arm with every seed, under one parent workflow, compared at the
+end. Its id is the preset's name unless --run names another; its runs are EXPERIMENT-ARM-seedSEED.
+
+--dry-run starts nothing: it prints the resolved settings and what the run will cost.`,
 		Example: `  multiattempt train --preset quickstart --seed 2 --follow
   multiattempt train --preset gsm8k-smollm2 --data-dir ~/data
-  multiattempt train -f run.yaml --set attempts.max=3 --run three-attempts`,
+  multiattempt train -f run.yaml --set attempts.max=3 --run three-attempts
+  multiattempt train --preset quickstart --seeds 1,2,3 --arms multi,single --follow
+  multiattempt train --preset paper --dry-run`,
 		Args: cobra.NoArgs,
 	}
 	s := addSettings(cmd)
@@ -39,9 +47,28 @@ again. One that has ended is not started again unless --continue says so; it the
 	cmd.Flags().BoolVar(&overwrite, "overwrite", false, "delete what the run has in the store and start over")
 	cmd.MarkFlagsMutuallyExclusive("continue", "overwrite")
 	cmd.Flags().BoolVar(&follow, "follow", false, "show progress until the run ends")
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "start nothing; print settings, steps, tokens, memory, storage and expected time")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "with --dry-run, print one JSON value")
+	addVariants(cmd, &v)
 	addPorts(cmd, &p)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		t, err := a.planTraining(s, id)
+		doc, err := s.document(spec.Run{})
+		if err != nil {
+			return err
+		}
+		if asJSON && !dry {
+			return usage("--json is for --dry-run; `multiattempt show RUN --json` shows a run")
+		}
+		if dry {
+			return a.dryRun(cmd.Context(), doc, &v, cmd.Flags().Changed("parallel"), id, asJSON)
+		}
+		if v.used(doc) {
+			if overwrite {
+				return usage("--overwrite is for one run: `multiattempt train --run RUN --overwrite` with the settings of the experiment's run")
+			}
+			return a.runExperiment(cmd, doc, &v, id, again, follow, p)
+		}
+		t, err := a.planTraining(doc, id)
 		if err != nil {
 			return err
 		}
@@ -65,11 +92,7 @@ type training struct {
 }
 
 // planTraining resolves and checks everything that can be checked before anything starts.
-func (a *app) planTraining(s *settings, id string) (training, error) {
-	doc, err := s.document(spec.Run{})
-	if err != nil {
-		return training{}, err
-	}
+func (a *app) planTraining(doc []byte, id string) (training, error) {
 	t, err := a.checkTraining(doc)
 	if err != nil {
 		return training{}, err

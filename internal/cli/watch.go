@@ -194,30 +194,32 @@ func isAway(err error) bool {
 	return isUnreachable(err) || errors.As(err, &late) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// pending returns the activities under way of a run and of its evaluations, by workflow id.
+// pending returns the activities under way of a run, of its evaluations, and of an experiment's runs, by workflow id.
 func (s *services) pending(ctx context.Context, run string) (map[string][]*workflowpb.PendingActivityInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	d, err := s.temporal.DescribeWorkflowExecution(ctx, run, "")
+	pending := map[string][]*workflowpb.PendingActivityInfo{}
+	return pending, s.addPending(ctx, pending, run, "")
+}
+
+// addPending adds the activities of one workflow and of its children.
+func (s *services) addPending(ctx context.Context, pending map[string][]*workflowpb.PendingActivityInfo, id, runID string) error {
+	d, err := s.temporal.DescribeWorkflowExecution(ctx, id, runID)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	pending := map[string][]*workflowpb.PendingActivityInfo{run: d.PendingActivities}
+	pending[id] = d.PendingActivities
 	for _, child := range d.PendingChildren {
-		if child.WorkflowTypeName != workflows.EvaluateName {
+		if child.WorkflowTypeName != workflows.EvaluateName && child.WorkflowTypeName != workflows.TrainName {
 			continue
 		}
-		d, err := s.temporal.DescribeWorkflowExecution(ctx, child.WorkflowId, child.RunId)
+		err := s.addPending(ctx, pending, child.WorkflowId, child.RunId)
 		var gone *serviceerror.NotFound
-		if errors.As(err, &gone) { // being started
-			continue
+		if err != nil && !errors.As(err, &gone) { // else it is being started
+			return err
 		}
-		if err != nil {
-			return nil, err
-		}
-		pending[child.WorkflowId] = d.PendingActivities
 	}
-	return pending, nil
+	return nil
 }
 
 // probeStore asks the store for an object that is not there.

@@ -2,10 +2,11 @@ package evaluate
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
-// Comparison is how a second policy differs from a first one on the same problems.
+// Comparison is how a second arm differs from a first one on the same problems.
 type Comparison struct {
 	A       string          `json:"a"`
 	B       string          `json:"b"`
@@ -19,7 +20,7 @@ type SetComparison struct {
 	Rows []Difference `json:"differences"` // ascending k
 }
 
-// Difference is B − A at k attempts, paired by problem.
+// Difference is B − A at k attempts, paired by problem; with several seeds an arm, of the means over seeds.
 type Difference struct {
 	Attempts   int        `json:"attempts"`
 	N          int        `json:"n"`
@@ -27,9 +28,13 @@ type Difference struct {
 	B          float64    `json:"b"`
 	Difference float64    `json:"difference"` // B − A
 	Interval   [2]float64 `json:"ci95"`       // percentile bootstrap over problems
-	OnlyA      int        `json:"only_a"`     // problems that only A solved
+	OnlyA      int        `json:"only_a"`     // problems that A solved more often than B: with one run an arm, that only A solved
 	OnlyB      int        `json:"only_b"`
-	PValue     float64    `json:"mcnemar_p,omitempty"` // exact, two-sided; left out of averages
+	PValue     float64    `json:"mcnemar_p,omitempty"` // exact, two-sided; one greedy run an arm; left out of averages
+	// SeedsInterval and TTest are over seeds: paired by seed where both arms have the same seeds, else Welch's. They are left
+	// out when an arm has one run only.
+	SeedsInterval *[2]float64 `json:"ci95_over_seeds,omitempty"`
+	TTest         float64     `json:"t_test_p,omitempty"`
 }
 
 // IncomparableError says why two results cannot be compared; every reason is named. It matches ErrResult.
@@ -45,25 +50,32 @@ func (e *IncomparableError) Unwrap() error { return ErrResult }
 // Compare pairs two results problem by problem, on the sets and numbers of attempts that both have. It refuses results
 // of other problems, another grading mode or other sampling.
 func Compare(nameA string, a *Result, nameB string, b *Result) (Comparison, error) {
-	if reasons := incomparable(a, b); len(reasons) > 0 {
-		return Comparison{}, &IncomparableError{Reasons: reasons}
-	}
-	c := Comparison{A: nameA, B: nameB}
-	pairs := map[int][][]float64{} // by k: one slice of paired differences a set
-	for _, setA := range a.Sets {
-		setB, ok := b.Set(setA.Name)
-		if !ok {
-			continue
+	return CompareGroups(Group{Name: nameA, Results: []*Result{a}}, Group{Name: nameB, Results: []*Result{b}})
+}
+
+// CompareGroups is Compare for arms of one or several runs.
+func CompareGroups(a, b Group) (Comparison, error) {
+	for _, g := range []Group{a, b, {Name: a.Name, Results: append(slices.Clip(a.Results), b.Results...)}} {
+		if err := g.Check(); err != nil {
+			return Comparison{}, err
 		}
-		sc := SetComparison{Name: setA.Name}
-		for _, x := range setA.Scores {
-			if y, ok := setB.Score(x.Attempts); ok {
-				row, paired := difference(x, y)
+	}
+	c := Comparison{A: a.Name, B: b.Name}
+	pairs := map[int][][]float64{} // by k: one slice of paired differences a set
+	for _, set := range a.Results[0].Sets {
+		sc := SetComparison{Name: set.Name}
+		for _, s := range set.Scores {
+			x, inA := a.at(set.Name, s.Attempts)
+			y, inB := b.at(set.Name, s.Attempts)
+			if inA && inB {
+				row, paired := difference(x, y, sameSeeds(a, b))
 				sc.Rows = append(sc.Rows, row)
-				pairs[x.Attempts] = append(pairs[x.Attempts], paired)
+				pairs[s.Attempts] = append(pairs[s.Attempts], paired)
 			}
 		}
-		c.Sets = append(c.Sets, sc)
+		if len(sc.Rows) > 0 {
+			c.Sets = append(c.Sets, sc)
+		}
 	}
 	c.average(pairs)
 	return c, nil
@@ -80,7 +92,8 @@ func incomparable(a, b *Result) []string {
 	differ("grading modes", a.Mode, b.Mode)
 	differ("settings of unboxed answers", a.Unboxed, b.Unboxed)
 	differ("temperatures", a.Temperature, b.Temperature)
-	differ("token budgets", a.MaxNewTokens, b.MaxNewTokens)
+	differ("top_p", a.TopP, b.TopP)
+	differ("token budgets", fmt.Sprintf("%d (%s)", a.MaxNewTokens, a.Budget), fmt.Sprintf("%d (%s)", b.MaxNewTokens, b.Budget))
 	common := false
 	for _, x := range a.Sets {
 		y, ok := b.Set(x.Name)
@@ -103,22 +116,40 @@ func incomparable(a, b *Result) []string {
 	return reasons
 }
 
-// difference compares two scores of the same problems and returns the paired differences, [P].
-func difference(a, b Score) (Difference, []float64) {
-	d := Difference{Attempts: a.Attempts, N: a.N, A: a.Accuracy, B: b.Accuracy, Difference: b.Accuracy - a.Accuracy}
-	paired := b.solved()
-	for i, x := range a.solved() {
+// difference compares the scores of two arms' runs on the same problems and returns the paired differences, [P].
+func difference(a, b []Score, sameSeeds bool) (Difference, []float64) {
+	d := Difference{Attempts: a[0].Attempts, N: a[0].N}
+	before, paired := perProblem(a), perProblem(b)
+	d.A, d.B = mean(before), mean(paired)
+	d.Difference = d.B - d.A
+	for i, x := range before {
 		paired[i] -= x
 		switch {
-		case paired[i] < 0:
+		case paired[i] < -rounding:
 			d.OnlyA++
-		case paired[i] > 0:
+		case paired[i] > rounding:
 			d.OnlyB++
 		}
 	}
 	d.Interval = bootstrap([][]float64{paired}, "difference")
-	d.PValue = McNemar(d.OnlyA, d.OnlyB)
+	if len(a) == 1 && len(b) == 1 && a[0].Samples == 1 && b[0].Samples == 1 {
+		d.PValue = McNemar(d.OnlyA, d.OnlyB)
+	}
+	if interval, p, ok := seedDifference(accuracies(a), accuracies(b), sameSeeds); ok {
+		d.SeedsInterval, d.TTest = &interval, p
+	}
 	return d, paired
+}
+
+// rounding is less than any difference between shares of solved episodes, and more than their rounding errors.
+const rounding = 1e-9
+
+func accuracies(scores []Score) []float64 {
+	values := make([]float64, len(scores))
+	for i, s := range scores {
+		values[i] = s.Accuracy
+	}
+	return values
 }
 
 // average adds the unweighted mean over sets, for the numbers of attempts that every set has.

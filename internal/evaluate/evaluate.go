@@ -2,7 +2,7 @@
 //
 // The score is sequential accuracy with a verifier: the share of problems that are solved within k attempts when the
 // grader says after each whether it was right. It is neither pass@1 nor pass@k, and because the model is told k, each k is
-// a fresh run and the curve need not rise.
+// a fresh run and the curve need not rise. Parallel sampling at the same budget (pass@k, majority vote) stands beside it.
 package evaluate
 
 import (
@@ -14,11 +14,10 @@ import (
 	"multiattempt/internal/blob"
 	"multiattempt/internal/dataset"
 	"multiattempt/internal/rollout"
-	"multiattempt/internal/verify"
 )
 
 // version is that of the result's JSON; a reader refuses any other.
-const version = 1
+const version = 2
 
 // ErrResult: an evaluation's parts contradict each other, or its file is not one.
 var ErrResult = errors.New("unusable evaluation result")
@@ -33,9 +32,13 @@ type Result struct {
 	// Grading mode and sampling, which two results must share to be compared.
 	Mode         string  `json:"grading_mode"`
 	Unboxed      bool    `json:"unboxed"`
-	Temperature  float64 `json:"temperature"`
+	Temperature  float64 `json:"temperature"` // 0 is greedy
+	TopP         float64 `json:"top_p"`
+	Budget       string  `json:"budget"` // what MaxNewTokens counts, as spec.BudgetRule
 	MaxNewTokens int     `json:"max_new_tokens"`
-	Sets         []Set   `json:"sets"`
+	// ParallelTemperature is that of the independent single attempts; 0 where there are none.
+	ParallelTemperature float64 `json:"parallel_temperature,omitempty"`
+	Sets                []Set   `json:"sets"`
 	// Average is the unweighted mean over the sets, for every k that all of them have; empty with fewer than two sets.
 	Average []Mean `json:"average,omitempty"`
 }
@@ -48,37 +51,8 @@ type Set struct {
 	// Files are the SHA-256 of the files that the problems were read from; none for generated sets.
 	Files  []blob.Digest `json:"files_sha256,omitempty"`
 	Scores []Score       `json:"scores"` // ascending k
-}
-
-// Score is what k attempts achieve on one set.
-type Score struct {
-	Attempts int        `json:"attempts"` // k
-	Correct  int        `json:"correct"`
-	N        int        `json:"n"`
-	Accuracy float64    `json:"accuracy"` // Correct/N
-	Interval [2]float64 `json:"ci95"`     // Wilson score interval
-	// Optimum is the best expected accuracy; 1 when every question determines its answer.
-	Optimum float64 `json:"optimum"`
-	// SolvedAt has one entry per problem, in the set's order, [P]: the attempt (from 0) that was right, or −1.
-	SolvedAt []int `json:"solved_at"`
-
-	// Outcomes counts attempts by how they ended; Shares are the same divided by all attempts made.
-	Outcomes map[rollout.Outcome]int     `json:"outcomes"`
-	Shares   map[rollout.Outcome]float64 `json:"outcome_shares"`
-	// Recovered counts episodes that were right after at least one failure.
-	Recovered int `json:"recovered"`
-	// Retries counts attempts after the first; Repeats those that give an earlier answer of their episode again.
-	Retries     int     `json:"retries"`
-	Repeats     int     `json:"repeats"`
-	RepeatShare float64 `json:"repeat_share"` // Repeats/Retries; 0 without retries
-	// TokensSampled is the number of tokens drawn, feedback and prompts not counted.
-	TokensSampled        int     `json:"tokens_sampled"`
-	TokensPerEpisodeMean float64 `json:"tokens_sampled_mean_per_episode"`
-	// Bounded and Opaque count attempts that the grader gave up on at a work limit, or could compare as text only.
-	Bounded int `json:"bounded"`
-	Opaque  int `json:"opaque"`
-	// PaperDisagrees counts attempts that the paper's grading rules judge differently.
-	PaperDisagrees int `json:"paper_disagrees"`
+	// Parallel is what independent single attempts achieve; nil when none were asked for.
+	Parallel *Parallel `json:"parallel,omitempty"`
 }
 
 // Mean is the unweighted mean of several sets' accuracies at k attempts.
@@ -88,8 +62,8 @@ type Mean struct {
 	Interval [2]float64 `json:"ci95"` // percentile bootstrap over problems, within each set
 }
 
-// NewSet scores the episodes of one set, given by number of attempts k. Each k must hold every problem exactly once,
-// in any order, Episode.Index being its position in problems.
+// NewSet scores the episodes of one set, given by number of attempts k. Each k must hold the same number of samples of
+// every problem, in any order, Episode.Index being the problem's position in problems and Episode.Sample the sample's.
 func NewSet(name string, problems []dataset.Problem, byAttempts map[int][]rollout.Episode) (Set, error) {
 	s := Set{Name: name, Problems: len(problems), Digest: dataset.Digest(problems)}
 	for k, episodes := range byAttempts {
@@ -101,86 +75,6 @@ func NewSet(name string, problems []dataset.Problem, byAttempts map[int][]rollou
 	}
 	slices.SortFunc(s.Scores, func(a, b Score) int { return a.Attempts - b.Attempts })
 	return s, nil
-}
-
-// NewScore scores the episodes of one set at k attempts; see NewSet.
-func NewScore(k int, problems []dataset.Problem, episodes []rollout.Episode) (Score, error) {
-	if len(problems) == 0 || len(episodes) != len(problems) {
-		return Score{}, fmt.Errorf("%w: %d episodes of %d problems at k = %d", ErrResult, len(episodes), len(problems), k)
-	}
-	s := Score{
-		Attempts: k, N: len(problems), Optimum: dataset.Optimum(problems, k),
-		SolvedAt: make([]int, len(problems)), Outcomes: map[rollout.Outcome]int{}, Shares: map[rollout.Outcome]float64{},
-	}
-	seen := make([]bool, len(problems))
-	for i := range episodes {
-		e := &episodes[i]
-		switch {
-		case e.Index < 0 || e.Index >= len(problems) || seen[e.Index]:
-			return Score{}, fmt.Errorf("%w: episode of problem %s has index %d, used before or not in 0…%d", ErrResult, e.ProblemID, e.Index, len(problems)-1)
-		case e.ProblemID != problems[e.Index].ID:
-			return Score{}, fmt.Errorf("%w: episode %d is of problem %s, want %s", ErrResult, e.Index, e.ProblemID, problems[e.Index].ID)
-		case e.MaxTries != k:
-			return Score{}, fmt.Errorf("%w: episode of problem %s was allowed %d attempts, want %d", ErrResult, e.ProblemID, e.MaxTries, k)
-		}
-		seen[e.Index] = true
-		s.add(e)
-	}
-	s.finish()
-	return s, nil
-}
-
-// add counts one episode.
-func (s *Score) add(e *rollout.Episode) {
-	solved := e.Solved()
-	s.SolvedAt[e.Index] = solved
-	if solved >= 0 {
-		s.Correct++
-	}
-	if solved > 0 {
-		s.Recovered++
-	}
-	for i, a := range e.Attempts {
-		s.Outcomes[a.Outcome]++
-		s.TokensSampled += a.End - a.Start
-		if a.Opaque {
-			s.Opaque++
-		}
-		if a.PaperCorrect != a.TypedCorrect {
-			s.PaperDisagrees++
-		}
-		if i > 0 {
-			s.Retries++
-			if repeats(e.Attempts[:i], a) {
-				s.Repeats++
-			}
-		}
-	}
-}
-
-// finish turns counts into shares.
-func (s *Score) finish() {
-	s.Accuracy = float64(s.Correct) / float64(s.N)
-	s.Interval = Wilson(s.Correct, s.N)
-	s.TokensPerEpisodeMean = float64(s.TokensSampled) / float64(s.N)
-	s.Bounded = s.Outcomes[rollout.Bounded]
-	attempts := 0
-	for _, n := range s.Outcomes {
-		attempts += n
-	}
-	for outcome, n := range s.Outcomes {
-		s.Shares[outcome] = float64(n) / float64(attempts)
-	}
-	if s.Retries > 0 {
-		s.RepeatShare = float64(s.Repeats) / float64(s.Retries)
-	}
-}
-
-// repeats reports whether a retry gives an answer that was given before, in these words or others.
-func repeats(earlier []rollout.Attempt, a rollout.Attempt) bool {
-	return a.Answer != "" && slices.ContainsFunc(earlier, func(b rollout.Attempt) bool {
-		return b.Answer == a.Answer || b.Answer != "" && verify.Compare(b.Answer, a.Answer, verify.Options{}).Correct
-	})
 }
 
 // Score returns the set's score at k attempts.
@@ -243,8 +137,9 @@ func Decode(b []byte) (*Result, error) {
 	}
 	for _, set := range r.Sets {
 		for _, score := range set.Scores {
-			if score.N != set.Problems || len(score.SolvedAt) != score.N {
-				return nil, fmt.Errorf("%w: set %s at k = %d has %d of %d problems", ErrResult, set.Name, score.Attempts, len(score.SolvedAt), set.Problems)
+			if score.N != set.Problems || score.Samples < 1 || len(score.SolvedAt) != score.N*score.Samples {
+				return nil, fmt.Errorf("%w: set %s at k = %d has %d episodes of %d problems × %d samples",
+					ErrResult, set.Name, score.Attempts, len(score.SolvedAt), set.Problems, score.Samples)
 			}
 		}
 	}

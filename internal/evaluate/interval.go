@@ -40,6 +40,54 @@ func McNemar(onlyA, onlyB int) float64 {
 	return min(1, 2*tail)
 }
 
+// seedInterval returns the 95 % interval of the mean of independent runs' values: Student's t with len(values) − 1 degrees
+// of freedom. ok is false with fewer than two.
+func seedInterval(values []float64) (interval [2]float64, ok bool) {
+	n := float64(len(values))
+	if n < 2 {
+		return interval, false
+	}
+	mean, std := stat.MeanStdDev(values, nil)
+	half := distuv.StudentsT{Mu: 0, Sigma: 1, Nu: n - 1}.Quantile(0.5+confidence/2) * std / math.Sqrt(n)
+	return [2]float64{mean - half, mean + half}, true
+}
+
+// seedDifference returns the 95 % interval of mean(b) − mean(a) and the two-sided p of no difference by Student's t: paired
+// by position, or Welch's with the degrees of freedom of Satterthwaite. ok is false when a side has fewer than two values.
+func seedDifference(a, b []float64, paired bool) (interval [2]float64, p float64, ok bool) {
+	if len(a) < 2 || len(b) < 2 {
+		return interval, 0, false
+	}
+	var center, deviation, freedom float64
+	if paired {
+		differences := slices.Clone(b)
+		for i := range a {
+			differences[i] -= a[i]
+		}
+		mean, std := stat.MeanStdDev(differences, nil)
+		center, deviation, freedom = mean, std/math.Sqrt(float64(len(a))), float64(len(a)-1)
+	} else {
+		meanA, varA := stat.MeanVariance(a, nil)
+		meanB, varB := stat.MeanVariance(b, nil)
+		va, vb := varA/float64(len(a)), varB/float64(len(b))
+		center, deviation = meanB-meanA, math.Sqrt(va+vb)
+		freedom = float64(len(a) + len(b) - 2)
+		if va+vb > 0 {
+			freedom = (va + vb) * (va + vb) / (va*va/float64(len(a)-1) + vb*vb/float64(len(b)-1))
+		}
+	}
+	t := distuv.StudentsT{Mu: 0, Sigma: 1, Nu: freedom}
+	half := t.Quantile(0.5+confidence/2) * deviation
+	interval = [2]float64{center - half, center + half}
+	switch {
+	case deviation > 0:
+		p = 2 * t.CDF(-math.Abs(center)/deviation)
+	case center == 0:
+		p = 1
+	}
+	return interval, p, true
+}
+
 // bootstrap returns the 95 % percentile interval of the mean over sets of each set's mean over problems: problems are
 // drawn with replacement within each set (Efron, 1979). values: [sets][P]. The draws depend on the name alone.
 func bootstrap(values [][]float64, name string) [2]float64 {
@@ -67,19 +115,8 @@ func average(k int, scores []Score) Mean {
 	values := make([][]float64, len(scores))
 	for i, s := range scores {
 		m.Accuracy += s.Accuracy / float64(len(scores))
-		values[i] = s.solved()
+		values[i] = s.perProblem()
 	}
 	m.Interval = bootstrap(values, "average")
 	return m
-}
-
-// solved returns 1 for each solved problem and 0 for the others, [P].
-func (s Score) solved() []float64 {
-	values := make([]float64, len(s.SolvedAt))
-	for i, at := range s.SolvedAt {
-		if at >= 0 {
-			values[i] = 1
-		}
-	}
-	return values
 }

@@ -33,8 +33,8 @@ const (
 	figureHeight = 3.8 * vg.Inch
 )
 
-// Figure draws accuracy by attempts on a set as SVG: a line an arm, its 95 % interval as a band, the task's optimum
-// dashed when it is below 100 %. The empty name stands for the first set.
+// Figure draws accuracy by attempts on a set as SVG: a line an arm (of several seeds, their mean), its 95 % interval as a
+// band, the task's optimum dashed when it is below 100 %. The empty name stands for the first set.
 func (r *Report) Figure(set string) ([]byte, error) {
 	p := newFigure("attempts k, told to the model", "% of problems solved")
 	p.Y.Min, p.Y.Max = 0, 100
@@ -47,7 +47,7 @@ func (r *Report) Figure(set string) ([]byte, error) {
 		}
 		shown = s.Name
 		var low, high plotter.XYs
-		for _, score := range s.Scores {
+		for _, score := range arm.Group().Scores(s.Name) {
 			low = append(low, plotter.XY{X: float64(score.Attempts), Y: 100 * score.Interval[0]})
 			high = append(high, plotter.XY{X: float64(score.Attempts), Y: 100 * score.Interval[1]})
 		}
@@ -61,7 +61,7 @@ func (r *Report) Figure(set string) ([]byte, error) {
 			continue
 		}
 		var points plotter.XYs
-		for _, score := range s.Scores {
+		for _, score := range arm.Group().Scores(s.Name) {
 			points = append(points, plotter.XY{X: float64(score.Attempts), Y: 100 * score.Accuracy})
 		}
 		if err := addLine(p, arm.Name, points, armColor(i), true); err != nil {

@@ -2,6 +2,9 @@
 package report
 
 import (
+	"fmt"
+	"strconv"
+
 	"multiattempt/internal/blob"
 	"multiattempt/internal/evaluate"
 	"multiattempt/internal/rollout"
@@ -16,15 +19,17 @@ type Report struct {
 	Arms    []Arm // in the order of tables and legends
 }
 
-// Arm is one policy: an untrained base, or what a training run made of it.
+// Arm is one policy: an untrained base, or what a training run made of it. With several seeds it is what their runs have in
+// common: the mean.
 type Arm struct {
 	Name       string
 	Seed       uint64
 	Result     *evaluate.Result
-	Checkpoint blob.Digest       // digest of the evaluated weights or their manifest; zero when unknown
-	Curve      []Point           // training iterations, ascending; none for a base
-	Spec       []byte            // resolved run spec as JSON; none for a base
-	Examples   []rollout.Episode // dialogues to show
+	Others     []*evaluate.Result // of runs with other seeds, Result being the first seed's
+	Checkpoint blob.Digest        // digest of the evaluated weights or their manifest; zero when unknown
+	Curve      []Point            // training iterations, ascending; none for a base
+	Spec       []byte             // resolved run spec as JSON; none for a base
+	Examples   []rollout.Episode  // dialogues to show
 }
 
 // Point is one training iteration of a learning curve.
@@ -32,6 +37,41 @@ type Point struct {
 	Step     int
 	Reward   float64 // mean per episode
 	Accuracy float64 // share of training episodes solved, 0 to 1
+}
+
+// Group returns the arm's results, one a seed.
+func (a Arm) Group() evaluate.Group {
+	return evaluate.Group{Name: a.Name, Results: append([]*evaluate.Result{a.Result}, a.Others...)}
+}
+
+// runs returns the arm's results with a name for each.
+func (a Arm) runs() (names []string, results []*evaluate.Result) {
+	results = a.Group().Results
+	for _, r := range results {
+		name := a.Name
+		if len(a.Others) > 0 {
+			name = fmt.Sprintf("%s seed %d", a.Name, r.Seed)
+		}
+		names = append(names, name)
+	}
+	return names, results
+}
+
+// seeds is the number of runs of the arm with the most.
+func (r *Report) seeds() int {
+	n := 0
+	for _, arm := range r.Arms {
+		n = max(n, 1+len(arm.Others))
+	}
+	return n
+}
+
+// intervals says what the intervals are over.
+func (r *Report) intervals() string {
+	if r.seeds() > 1 {
+		return "means over up to " + strconv.Itoa(r.seeds()) + " seeds, 95 % t-intervals over seeds"
+	}
+	return "95 % intervals"
 }
 
 // set returns the first arm's sets by name, in order: what tables and figures go through.

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"encoding/csv"
 	"fmt"
 	"io"
 	"maps"
@@ -12,6 +11,7 @@ import (
 
 	"multiattempt/internal/evaluate"
 	"multiattempt/internal/rollout"
+	"multiattempt/internal/verify"
 )
 
 // Table is a rectangle of text with a heading.
@@ -46,9 +46,10 @@ func (r *Report) accuracyTable(set string) Table {
 		s, _ := arm.Result.Set(set)
 		n = max(n, s.Problems)
 		row := []string{arm.Name}
+		scores := byAttempts(arm.Group().Scores(set))
 		for _, k := range ks {
 			cell := "–"
-			if score, ok := s.Score(k); ok {
+			if score, ok := scores[k]; ok {
 				cell = percent(score.Accuracy, score.Interval)
 			}
 			row = append(row, cell)
@@ -62,26 +63,101 @@ func (r *Report) accuracyTable(set string) Table {
 		}
 		t.Rows = append(t.Rows, row)
 	}
-	t.Caption = fmt.Sprintf("%s: %% solved within k attempts, %d problems, 95 %% intervals", set, n)
+	t.Caption = fmt.Sprintf("%s: %% solved within k attempts, %d problems, %s", set, n, r.intervals())
 	return t
 }
 
-// averageTable shows the unweighted mean over the sets.
+func byAttempts(scores []evaluate.GroupScore) map[int]evaluate.GroupScore {
+	at := make(map[int]evaluate.GroupScore, len(scores))
+	for _, s := range scores {
+		at[s.Attempts] = s
+	}
+	return at
+}
+
+// Gains returns, for each set, what more attempts than the fewest are worth to every arm.
+func (r *Report) Gains() []Table {
+	var tables []Table
+	for _, set := range r.sets() {
+		t := Table{Header: []string{"k ="}}
+		var ks []int
+		for _, arm := range r.Arms {
+			gains := arm.Group().Gains(set)
+			if len(gains) == 0 {
+				continue
+			}
+			if ks == nil {
+				t.Caption = fmt.Sprintf("%s: points of %% gained from k = %d, %s", set, gains[0].From, r.intervals())
+				for _, g := range gains {
+					ks, t.Header = append(ks, g.To), append(t.Header, strconv.Itoa(g.To))
+				}
+			}
+			row := append([]string{arm.Name}, slices.Repeat([]string{"–"}, len(ks))...)
+			for _, g := range gains {
+				if at := slices.Index(ks, g.To); at >= 0 {
+					row[1+at] = points(g.Gain, g.Interval)
+				}
+			}
+			t.Rows = append(t.Rows, row)
+		}
+		if len(t.Rows) > 0 {
+			tables = append(tables, t)
+		}
+	}
+	return tables
+}
+
+// ParallelTables shows k attempts in a dialogue beside k independent samples, for the sets that have both.
+func (r *Report) ParallelTables() []Table {
+	var tables []Table
+	for _, set := range r.sets() {
+		t := Table{
+			Caption: set + ": % solved by k attempts in a dialogue, beside k independent samples; tokens are sampled ones of a problem",
+			Header:  []string{"run", "k", "dialogue", "tokens", "pass@k", "tokens", "pass at equal tokens", "majority vote"},
+		}
+		for _, arm := range r.Arms {
+			names, results := arm.runs()
+			for i, result := range results {
+				t.Rows = append(t.Rows, parallelRows(names[i], result, set)...)
+			}
+		}
+		if len(t.Rows) > 0 {
+			tables = append(tables, t)
+		}
+	}
+	return tables
+}
+
+func parallelRows(name string, result *evaluate.Result, set string) (rows [][]string) {
+	s, ok := result.Set(set)
+	if !ok || s.Parallel == nil {
+		return nil
+	}
+	for _, p := range s.Parallel.Scores {
+		score, _ := s.Score(p.Attempts)
+		rows = append(rows, []string{name, strconv.Itoa(p.Attempts), percent(score.Accuracy, score.Interval),
+			fmt.Sprintf("%.1f", score.TokensPerEpisodeMean), percent(p.Pass, p.PassInterval), fmt.Sprintf("%.1f", p.TokensPerProblemMean),
+			fmt.Sprintf("%.1f (%d samples)", 100*p.PassEqual, p.EqualSamples), percent(p.Majority, p.MajorityInterval)})
+	}
+	return rows
+}
+
+// averageTable shows the unweighted mean over the sets; of several seeds, the mean over them.
 func (r *Report) averageTable() Table {
 	at := map[int]bool{}
 	for _, arm := range r.Arms {
-		for _, m := range arm.Result.Average {
+		for _, m := range arm.Group().Average() {
 			at[m.Attempts] = true
 		}
 	}
 	ks := ascending(at)
-	t := Table{Caption: "mean of the sets: % solved within k attempts, 95 % intervals", Header: []string{"k ="}}
+	t := Table{Caption: "mean of the sets: % solved within k attempts, " + r.intervals(), Header: []string{"k ="}}
 	for _, k := range ks {
 		t.Header = append(t.Header, strconv.Itoa(k))
 	}
 	for _, arm := range r.Arms {
 		row := append([]string{arm.Name}, slices.Repeat([]string{"–"}, len(ks))...)
-		for _, m := range arm.Result.Average {
+		for _, m := range arm.Group().Average() {
 			row[1+slices.Index(ks, m.Attempts)] = percent(m.Accuracy, m.Interval)
 		}
 		t.Rows = append(t.Rows, row)
@@ -95,27 +171,38 @@ var outcomes = []rollout.Outcome{rollout.Correct, rollout.Wrong, rollout.NoAnswe
 // Details returns, by arm, set and k, what attempts ended in and what retries were worth.
 func (r *Report) Details() Table {
 	t := Table{
-		Caption: "attempts by outcome in %; repeats: % of retries that give an earlier answer again; recovered: problems solved after a failure",
+		Caption: "attempts by outcome in %; repeats: % of retries that give an earlier answer again; recovered: % of failed first attempts " +
+			"that were solved later; % solved under either grading mode",
 		Header: []string{"run", "set", "k", "correct", "wrong", "no answer", "truncated", "bounded", "repeats", "recovered",
-			"tokens/episode", "text only", "paper differs"},
+			"tokens/episode", "text only", "typed", "paper", "modes differ"},
 	}
 	for _, arm := range r.Arms {
-		for _, set := range arm.Result.Sets {
-			for _, s := range set.Scores {
-				row := []string{arm.Name, set.Name, strconv.Itoa(s.Attempts)}
-				for _, o := range outcomes {
-					row = append(row, fmt.Sprintf("%.1f", 100*s.Shares[o]))
+		names, results := arm.runs()
+		for i, result := range results {
+			for _, set := range result.Sets {
+				for _, s := range set.Scores {
+					t.Rows = append(t.Rows, append([]string{names[i], set.Name, strconv.Itoa(s.Attempts)}, details(s)...))
 				}
-				repeats := "–"
-				if s.Retries > 0 {
-					repeats = fmt.Sprintf("%.1f", 100*s.RepeatShare)
-				}
-				t.Rows = append(t.Rows, append(row, repeats, strconv.Itoa(s.Recovered),
-					fmt.Sprintf("%.1f", s.TokensPerEpisodeMean), strconv.Itoa(s.Opaque), strconv.Itoa(s.PaperDisagrees)))
 			}
 		}
 	}
 	return t
+}
+
+// details are the cells of one score.
+func details(s evaluate.Score) []string {
+	var row []string
+	for _, o := range outcomes {
+		row = append(row, fmt.Sprintf("%.1f", 100*s.Shares[o]))
+	}
+	share := func(x float64, of int) string {
+		if of == 0 {
+			return "–"
+		}
+		return fmt.Sprintf("%.1f", 100*x)
+	}
+	return append(row, share(s.RepeatShare, s.Retries), share(s.RecoveredShare, s.FailedFirst), fmt.Sprintf("%.1f", s.TokensPerEpisodeMean),
+		strconv.Itoa(s.Opaque), share(s.Modes[verify.ModeTyped].Accuracy, s.N), share(s.Modes[verify.ModePaper].Accuracy, s.N), strconv.Itoa(s.PaperDisagrees))
 }
 
 // Differences returns the tables of a comparison, one a set and the mean over sets.
@@ -126,22 +213,44 @@ func Differences(c evaluate.Comparison) []Table {
 	}
 	tables := make([]Table, 0, len(sets))
 	for _, set := range sets {
-		t := Table{
-			Caption: fmt.Sprintf("%s: %s − %s in points of %%, paired by problem, 95 %% intervals", set.Name, c.B, c.A),
-			Header:  []string{"k", "n", c.A, c.B, "difference", "only " + c.A, "only " + c.B, "McNemar p"},
-		}
-		for _, d := range set.Rows {
-			p := "–"
-			if d.PValue > 0 {
-				p = strconv.FormatFloat(d.PValue, 'g', 2, 64)
-			}
-			t.Rows = append(t.Rows, []string{strconv.Itoa(d.Attempts), strconv.Itoa(d.N), fmt.Sprintf("%.1f", 100*d.A),
-				fmt.Sprintf("%.1f", 100*d.B), fmt.Sprintf("%+.1f (%+.1f to %+.1f)", 100*d.Difference, 100*d.Interval[0], 100*d.Interval[1]),
-				strconv.Itoa(d.OnlyA), strconv.Itoa(d.OnlyB), p})
-		}
-		tables = append(tables, t)
+		tables = append(tables, differenceTable(c, set))
 	}
 	return tables
+}
+
+func differenceTable(c evaluate.Comparison, set evaluate.SetComparison) Table {
+	t := Table{
+		Caption: fmt.Sprintf("%s: %s − %s in points of %%, paired by problem, 95 %% intervals", set.Name, c.B, c.A),
+		Header:  []string{"k", "n", c.A, c.B, "difference", "only " + c.A, "only " + c.B, "McNemar p"},
+	}
+	seeds := len(set.Rows) > 0 && set.Rows[0].SeedsInterval != nil
+	if seeds {
+		t.Caption = fmt.Sprintf("%s: %s − %s in points of %%, means over seeds, 95 %% intervals over problems and over seeds", set.Name, c.B, c.A)
+		t.Header = append(t.Header[:4:4], "over problems", "over seeds", "t-test p")
+	}
+	for _, d := range set.Rows {
+		row := []string{strconv.Itoa(d.Attempts), strconv.Itoa(d.N), fmt.Sprintf("%.1f", 100*d.A), fmt.Sprintf("%.1f", 100*d.B),
+			points(d.Difference, d.Interval)}
+		if seeds && d.SeedsInterval != nil {
+			row = append(row, points(d.Difference, *d.SeedsInterval), probability(d.TTest))
+		} else {
+			row = append(row, strconv.Itoa(d.OnlyA), strconv.Itoa(d.OnlyB), probability(d.PValue))
+		}
+		t.Rows = append(t.Rows, row)
+	}
+	return t
+}
+
+func probability(p float64) string {
+	if p <= 0 {
+		return "–"
+	}
+	return strconv.FormatFloat(p, 'g', 2, 64)
+}
+
+// points writes a difference of shares with its interval: "+4.0 (+1.2 to +6.8)".
+func points(difference float64, interval [2]float64) string {
+	return fmt.Sprintf("%+.1f (%+.1f to %+.1f)", 100*difference, 100*interval[0], 100*interval[1])
 }
 
 // WriteText writes the table for a terminal: columns aligned, an interval in parentheses on a line of its own so that
@@ -206,25 +315,6 @@ func (t Table) WriteMarkdown(w io.Writer) error {
 }
 
 var escapeMarkdown = strings.NewReplacer("|", `\|`, "\n", " ", "*", `\*`, "_", `\_`, "<", `\<`, "`", "\\`").Replace
-
-// WriteCSV writes one line per arm, set and k, all numbers as shares of 1.
-func (r *Report) WriteCSV(w io.Writer) error {
-	c := csv.NewWriter(w)
-	rows := [][]string{{"run", "seed", "set", "attempts", "n", "correct", "accuracy", "ci95_low", "ci95_high", "optimum",
-		"repeat_share", "recovered", "tokens_sampled", "bounded", "opaque", "paper_disagrees"}}
-	share := func(x float64) string { return strconv.FormatFloat(x, 'f', 6, 64) }
-	for _, arm := range r.Arms {
-		for _, set := range arm.Result.Sets {
-			for _, s := range set.Scores {
-				rows = append(rows, []string{arm.Name, strconv.FormatUint(arm.Seed, 10), set.Name, strconv.Itoa(s.Attempts),
-					strconv.Itoa(s.N), strconv.Itoa(s.Correct), share(s.Accuracy), share(s.Interval[0]), share(s.Interval[1]),
-					share(s.Optimum), share(s.RepeatShare), strconv.Itoa(s.Recovered), strconv.Itoa(s.TokensSampled),
-					strconv.Itoa(s.Bounded), strconv.Itoa(s.Opaque), strconv.Itoa(s.PaperDisagrees)})
-			}
-		}
-	}
-	return c.WriteAll(rows)
-}
 
 // percent writes a share with its interval: "33.1 (30.3–36.1)".
 func percent(share float64, interval [2]float64) string {

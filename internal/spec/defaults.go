@@ -46,11 +46,12 @@ func Default() Run {
 			ClipNorm: 1, WarmupFraction: 0.03, FinalFraction: 0.1,
 		},
 		LoRA:       LoRAs{Policy: defaultLoRA(), Critic: defaultLoRA()},
-		Checkpoint: Checkpoint{Every: 8, Keep: 3},
+		Checkpoint: Checkpoint{Every: 8, Keep: 3, Best: "accuracy"},
 		Evaluation: Evaluation{
 			Every: 8, Sets: []string{"smudged"}, Limit: 1000,
 			Attempts: []int{1}, Final: []int{1, 2, 3, 4, 5, 6, 7},
-			MaxNewTokens: 3000, ShardSize: 128,
+			MaxNewTokens: 3000, TopP: 1, Samples: 1, ShardSize: 128,
+			ParallelTemperature: 1,
 		},
 		Record: Record{TokenScores: true},
 	}

@@ -186,6 +186,9 @@ type Checkpoint struct {
 	Every     int `json:"every"`      // iterations, never more than 32 between two; the last one always
 	Keep      int `json:"keep"`       // newest full checkpoints to keep, at least the last two; latest and best are always kept
 	KeepEvery int `json:"keep_every"` // also keep those of every so many iterations; 0: none
+	// Best names the score that decides which checkpoint is the best, as ParseMetric reads it: "accuracy" is that at the
+	// smallest number of attempts evaluated.
+	Best string `json:"best"`
 }
 
 // Evaluation says when and how the policy is scored.
@@ -199,8 +202,14 @@ type Evaluation struct {
 	Temperature  float64  `json:"temperature"`    // 0 is greedy
 	// NoRepeat keeps greedy answers out of loops: no sequence of so many tokens comes twice in a dialogue, prompt and
 	// feedback included; 0 is off.
-	NoRepeat  int `json:"no_repeat_ngram_size"`
-	ShardSize int `json:"shard_size"` // episodes rolled out together
+	NoRepeat  int     `json:"no_repeat_ngram_size"`
+	TopP      float64 `json:"top_p"`      // (0, 1]; 1 is off
+	Samples   int     `json:"samples"`    // episodes of each problem at each k; more than one only above temperature 0
+	ShardSize int     `json:"shard_size"` // episodes rolled out together
+	// Parallel is the number of independent single attempts of each problem that the last evaluation, or one by itself,
+	// also samples: for pass@k and majority vote beside k attempts in a dialogue. 0: none.
+	Parallel            int     `json:"parallel"`
+	ParallelTemperature float64 `json:"parallel_temperature"` // > 0
 }
 
 // Record says what is kept of each iteration for people to look at, beside what training needs.

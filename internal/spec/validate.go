@@ -16,6 +16,7 @@ const (
 	maxSteps    = 1 << 24 // iterations, optimiser steps
 	maxRank     = 4096    // of adapters
 	maxShards   = 100     // of one iteration: their references travel in one payload
+	maxSamples  = 1024    // of one problem in an evaluation
 )
 
 // SourceRandom as Finetune.Model.Source asks for weights drawn from the seed.
@@ -45,6 +46,7 @@ func (r Run) Validate() error {
 	c.between("checkpoint.every", r.Checkpoint.Every, 1, maxSteps)
 	c.between("checkpoint.keep", r.Checkpoint.Keep, 1, maxSteps)
 	c.between("checkpoint.keep_every", r.Checkpoint.KeepEvery, 0, maxSteps)
+	checkBest(&c, r.Checkpoint.Best, r.Evaluation)
 	r.Evaluation.check(&c)
 	c.between("record.rescored", r.Record.Rescored, 0, r.Data.ProblemsPerStep*r.Data.GroupSize)
 	return c.err("run")
@@ -193,7 +195,17 @@ func (e Evaluation) check(c *checker) {
 	c.between("evaluation.max_new_tokens", e.MaxNewTokens, 1, maxTokens)
 	c.atLeastZero("evaluation.temperature", e.Temperature)
 	c.want(e.NoRepeat == 0 || 2 <= e.NoRepeat && e.NoRepeat <= maxTokens, "evaluation.no_repeat_ngram_size", e.NoRepeat, "0 (off) or at least 2")
+	c.want(0 < e.TopP && e.TopP <= 1, "evaluation.top_p", e.TopP, "above 0, at most 1 (off)")
+	c.want(1 <= e.Samples && e.Samples <= maxSamples && (e.Samples == 1 || e.Temperature > 0), "evaluation.samples", e.Samples,
+		"1, or up to %d with evaluation.temperature above 0: greedy samples are all the same", maxSamples)
 	c.between("evaluation.shard_size", e.ShardSize, 1, maxEpisodes)
+	least := 0
+	if len(e.Final) > 0 {
+		least = e.Final[len(e.Final)-1]
+	}
+	c.want(e.Parallel == 0 || least > 0 && least <= e.Parallel && e.Parallel <= maxSamples, "evaluation.parallel", e.Parallel,
+		"0, or from the largest of evaluation.final_attempts (%d) to %d: pass@k needs k samples", least, maxSamples)
+	c.positive("evaluation.parallel_temperature", e.ParallelTemperature)
 }
 
 func (a Architecture) check(c *checker) {

@@ -61,6 +61,9 @@ func run(ctx context.Context) error {
 	if err := r.finetune(ctx, *name+"-finetune"); err != nil {
 		return fmt.Errorf("finetune: %w", err)
 	}
+	if err := r.experiment(ctx, *name+"-experiment", *model); err != nil {
+		return fmt.Errorf("experiment: %w", err)
+	}
 	return nil
 }
 
@@ -134,6 +137,24 @@ func (r recorder) finetune(ctx context.Context, id string) error {
 		return err
 	}
 	return r.write(map[string]*historypb.History{"finetune.json": h, "bad-finetune-activity.json": renamed(h, "Tune", "Update")})
+}
+
+// experiment records two arms of one seed, one after the other.
+func (r recorder) experiment(ctx context.Context, id, model string) error {
+	settings := fmt.Sprintf(`{"preset":"tiny","iterations":2,"model":{"source":%q},"evaluation":{"final_attempts":[1]},"arms":["multi","single"]}`, model)
+	if _, err := r.start(ctx, id, workflows.ExperimentName, settings); err != nil {
+		return err
+	}
+	if err := r.temporal.GetWorkflow(ctx, id, "").Get(ctx, nil); err != nil {
+		return err
+	}
+	h, err := r.history(ctx, id, "")
+	if err != nil {
+		return err
+	}
+	return r.write(map[string]*historypb.History{
+		"experiment.json": h, "bad-experiment-children.json": renamed(h, workflows.TrainName, workflows.FinetuneName),
+	})
 }
 
 // start starts a workflow and returns its run id.

@@ -1,0 +1,234 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"multiattempt/internal/engine"
+	"multiattempt/internal/forecast"
+	"multiattempt/internal/spec"
+	"multiattempt/presets"
+)
+
+// forecasted is what train --dry-run tells of one run, or of an experiment's runs of one arm.
+type forecasted struct {
+	Run     string          `json:"run"` // of an experiment, the first run of the arm
+	Arm     string          `json:"arm,omitempty"`
+	Runs    int             `json:"runs"` // with other seeds, this one included
+	Digest  string          `json:"settings_sha256"`
+	Spec    spec.Run        `json:"spec"`
+	Model   *forecast.Model `json:"model,omitempty"`
+	Unknown string          `json:"model_unknown,omitempty"` // why there is no model, and so no memory and storage
+	Cost    forecast.Cost   `json:"cost"`
+	Time    forecast.Time   `json:"time"`
+}
+
+// dryRun prints what a run, or an experiment, would compute and cost, and starts nothing.
+func (a *app) dryRun(ctx context.Context, doc []byte, v *variants, parallelSet bool, id string, asJSON bool) error {
+	planned, err := a.planDry(doc, v, parallelSet, id)
+	if err != nil {
+		return err
+	}
+	speeds := map[string]forecast.Speed{}
+	for i := range planned {
+		f := &planned[i]
+		if err := a.forecast(ctx, f, speeds); err != nil {
+			return err
+		}
+	}
+	if asJSON {
+		if len(planned) == 1 {
+			return a.printJSON(planned[0])
+		}
+		return a.printJSON(planned)
+	}
+	for _, f := range planned {
+		if err := a.printForecast(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// planDry resolves the run, or each arm of the experiment.
+func (a *app) planDry(doc []byte, v *variants, parallelSet bool, id string) ([]forecasted, error) {
+	if !v.used(doc) {
+		t, err := a.planTraining(doc, id)
+		if err != nil {
+			return nil, err
+		}
+		digest, err := t.run.Digest()
+		return []forecasted{{Run: t.id, Runs: 1, Digest: digest, Spec: t.run}}, err
+	}
+	t, err := a.planExperiment(doc, v, parallelSet, id)
+	if err != nil {
+		return nil, err
+	}
+	var planned []forecasted
+	at := map[string]int{}
+	for _, m := range t.members {
+		if i, seen := at[m.Arm]; seen {
+			planned[i].Runs++
+			continue
+		}
+		run, err := spec.Resolve(m.Settings, presets.Train())
+		if err != nil {
+			return nil, err
+		}
+		digest, err := run.Digest()
+		if err != nil {
+			return nil, err
+		}
+		at[m.Arm] = len(planned)
+		planned = append(planned, forecasted{Run: m.Run, Arm: m.Arm, Runs: 1, Digest: digest, Spec: run})
+	}
+	return planned, nil
+}
+
+// forecast fills in what the run costs. Arms whose settings make the same benchmark share its speed.
+func (a *app) forecast(ctx context.Context, f *forecasted, speeds map[string]forecast.Speed) error {
+	shape, err := a.shapeOf(ctx, f.Spec.Model.Source)
+	if err != nil {
+		return err
+	}
+	if f.Model = shape; shape == nil {
+		f.Unknown = fmt.Sprintf("%s is not on this machine", f.Spec.Model.Source)
+	}
+	f.Cost = forecast.Of(f.Spec, f.Model)
+	key, err := speedKey(f.Spec)
+	if err != nil {
+		return err
+	}
+	speed, measured := speeds[key]
+	if !measured {
+		if speed, err = a.measure(ctx, f.Spec); err != nil {
+			return fmt.Errorf("benchmark: %w", err)
+		}
+		speeds[key] = speed
+	}
+	f.Time = forecast.Expect(f.Spec, f.Model, f.Cost, speed)
+	return nil
+}
+
+// speedKey is equal for runs that need but one benchmark.
+func speedKey(r spec.Run) (string, error) {
+	b, err := json.Marshal(struct {
+		spec.Model
+		spec.Data
+		spec.Attempts
+		spec.Prompt
+		spec.Update
+		spec.Advantage
+	}{r.Model, r.Data, r.Attempts, r.Prompt, r.Update, r.Advantage})
+	return string(b), err
+}
+
+// shapeOf is the shape of a model that lies on this machine, or that is known by name; nil of others: nothing is fetched.
+func (a *app) shapeOf(ctx context.Context, name string) (*forecast.Model, error) {
+	dir, remove, err := a.localModel(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if dir == "" {
+		return forecast.Known(name), nil
+	}
+	defer remove()
+	s, err := engine.Inspect(dir)
+	if err != nil {
+		return nil, err
+	}
+	c := s.Config
+	m := &forecast.Model{
+		Name: name, Parameters: s.Parameters, Layers: c.Layers, HiddenSize: c.HiddenSize, Intermediate: c.IntermediateSize,
+		Heads: c.Heads, KVWidth: c.KVHeads * c.HeadDim, MaxPositions: c.MaxPositions,
+	}
+	if !c.TieEmbeddings {
+		m.HeadOnly = int64(c.VocabSize) * int64(c.HiddenSize)
+	}
+	return m, nil
+}
+
+// localModel finds a model without fetching it; the folder is empty when it is not on this machine. remove is to be called
+// once the folder is not needed any more.
+func (a *app) localModel(ctx context.Context, name string) (dir string, remove func(), err error) {
+	if strings.HasPrefix(name, "builtin:") {
+		m, err := a.openModel(ctx, name)
+		if err != nil {
+			return "", nil, err
+		}
+		return m.Dir, func() { _ = m.Close() }, nil // a leftover in the temporary folder hurts nobody
+	}
+	dir, err = a.modelFolder(name)
+	return dir, func() {}, err
+}
+
+// printForecast writes a forecast for people, the settings as YAML first.
+func (a *app) printForecast(f forecasted) error {
+	settings, err := json.Marshal(f.Spec)
+	if err != nil {
+		return err
+	}
+	text, err := yaml.JSONToYAML(settings)
+	if err != nil {
+		return err
+	}
+	c := f.Cost
+	a.printf("# settings of %s, sha256 %s\n%s\n", f.Run, f.Digest, text)
+	if f.Runs > 1 {
+		a.printf("Runs              %d of arm %s, with other seeds\n", f.Runs, f.Arm)
+	}
+	a.printf("Iterations        %d of %d episodes\n", c.Iterations, c.EpisodesPerIteration)
+	a.printf("Optimiser steps   %d: %d an iteration\n", c.OptimizerSteps, c.OptimizerStepsPerIteration)
+	a.printf("Tokens            at most %d sampled an iteration\n", c.TokensPerIterationMax)
+	a.printf("Evaluations       %d, %d episodes of each problem in all\n", c.Evaluations, c.EpisodesPerProblem)
+	if f.Model == nil {
+		a.printf("Memory, storage   not known: %s\n", f.Unknown)
+	} else {
+		l, s := c.Memory.Learner, c.Memory.Sampler
+		a.printf("Model             %s, %d parameters, float32\n", f.Model.Name, f.Model.Parameters)
+		a.printf("Learner's device  %s: policy %s, critic %s, reference %s, gradients %s, Adam %s, activations at most %s\n",
+			inBytes(l.Total), inBytes(l.Policy), inBytes(l.Critic), inBytes(l.Reference), inBytes(l.Gradients), inBytes(l.Moments), inBytes(l.Activations))
+		a.printf("Sampler's device  %s: policy %s, cache of a shard at most %s\n", inBytes(s.Total), inBytes(s.Policy), inBytes(s.Cache))
+		a.printf("Storage           %s a checkpoint, up to %d kept; %s of weights published an iteration; %s in all, dialogues not counted\n",
+			inBytes(c.CheckpointBytes), c.CheckpointsKept, inBytes(c.PublishedBytesPerIt), inBytes(c.StorageBytes))
+	}
+	a.printf("%s\n", describeTime(f))
+	return nil
+}
+
+// describeTime says what is expected, and from what it is inferred.
+func describeTime(f forecasted) string {
+	t := f.Time
+	seconds := func(s float64) string { return inWords(time.Duration(s * float64(time.Second))) }
+	text := fmt.Sprintf("Expected time     %s: %s an iteration, evaluations %s",
+		seconds(t.Total), seconds(t.Iteration), seconds(t.Evaluations))
+	if t.Bound {
+		text += ", if every episode uses its whole budget"
+	}
+	text += fmt.Sprintf("\n                  measured here on %s: %.0f tokens/s sampled, %.0f tokens/s learned from, backend %s",
+		t.Speed.Model, t.Speed.SamplingRate, t.Speed.UpdateRate, t.Speed.Backend)
+	if t.Scaled {
+		text += ";\n                  scaled by the number of parameters: an order of magnitude, no more"
+	}
+	return text + "\n"
+}
+
+// inBytes writes a size as people read it.
+func inBytes(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	size, suffix := float64(n), ""
+	for _, suffix = range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if size /= unit; size < unit {
+			break
+		}
+	}
+	return fmt.Sprintf("%.1f %s", size, suffix)
+}
