@@ -1,7 +1,7 @@
 # make quickstart   train, evaluate and compare on this machine (SEED=1 KEEP=1 SMALL=1 FRESH=1)
 # make test         everything that must hold before a change is kept; CI calls exactly this
 #
-# The other targets: build xla-cuda check check-alerts bench bench-grade bench-engine golden quickstart-base smollm2
+# The other targets: build xla-cuda check check-alerts bench bench-grade bench-engine bench-evaluate golden quickstart-base smollm2
 # test-full test-production test-trackers clean
 
 SHELL := /bin/bash
@@ -144,11 +144,14 @@ test-peft:
 golden:
 	go test $$(git grep -l 'flag.Bool("update"' -- '*_test.go' | xargs -n 1 dirname | sort -u | sed 's|^|./|') -update
 
-.PHONY: bench bench-grade bench-engine
+.PHONY: bench bench-grade bench-engine bench-evaluate
 bench: bench-grade bench-engine
 bench-grade:
 	bench/grade/run.sh
 # FLAGS are run.sh's: FLAGS='sampling -n 5'. PYTHON names an interpreter with torch and transformers.
+# The sampler's share of an evaluation's time. DATA names a folder with gsm8k.jsonl.
+bench-evaluate: bin/multiattempt xla smollm2
+	bench/evaluate/run.sh '$(DATA)'
 bench-engine: xla smollm2
 	bench/engine/run.sh $(FLAGS)
 

@@ -99,7 +99,14 @@ func (a *app) evaluate(ctx context.Context, s *services, id string, in workflows
 	if err := a.evaluation(ctx, s, stage{title: id}, id, in, &out); err != nil {
 		return goesOn(err, id)
 	}
-	return a.printScores(ctx, s, out.Result)
+	if err := a.printScores(ctx, s, out.Result); err != nil {
+		return err
+	}
+	if t := out.Timing; t != nil && t.Whole > 0 && t.Sampling > 0 {
+		a.printf("Time %s: %.1f %% in the sampler, %.1f %% in the grader; %d tokens sampled, %.0f a second of the sampler's time\n",
+			inWords(time.Duration(t.Whole*float64(time.Second))), 100*t.SamplingShare, 100*t.Grading/t.Whole, t.Tokens, float64(t.Tokens)/t.Sampling)
+	}
+	return nil
 }
 
 // evaluation runs one evaluation to its end, or finds the one of that id.
