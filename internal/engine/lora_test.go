@@ -69,24 +69,23 @@ func TestOnlyAdaptersAreTrained(t *testing.T) {
 }
 
 func TestRestoredAdaptersGoOnWithTheSameBytes(t *testing.T) {
-	onEach(t, func(t *testing.T, b *engine.Backend) { // the programs are those of the test above
-		o := loraOptions(b, modelFolder(t, loud(tinyLlama)))
-		first := newTrainer(t, o)
-		rows := drawRows(t, first, 8, 1)
-		_, err := first.Step(t.Context(), rows[:4], rates)
-		require.NoError(t, err)
-		policy, state, _ := saved(t, first)
-		o.Reference, o.Model, o.State, o.Seed = o.Model, policy, state, 99
-		second := newTrainer(t, o)
-		want, err := first.Step(t.Context(), rows[4:], rates)
-		require.NoError(t, err)
-		got, err := second.Step(t.Context(), rows[4:], rates)
-		require.NoError(t, err)
-		require.Equal(t, want, got)
-		_, _, wantFiles := saved(t, first)
-		_, _, gotFiles := saved(t, second)
-		require.Equal(t, wantFiles, gotFiles)
-	})
+	b := open(t, engine.PureGo)
+	o := loraOptions(b, modelFolder(t, loud(tinyLlama)))
+	first := newTrainer(t, o)
+	rows := drawRows(t, first, 8, 1)
+	_, err := first.Step(t.Context(), rows[:4], rates)
+	require.NoError(t, err)
+	policy, state, _ := saved(t, first)
+	o.Reference, o.Model, o.State, o.Seed = o.Model, policy, state, 99
+	second := newTrainer(t, o)
+	want, err := first.Step(t.Context(), rows[4:], rates)
+	require.NoError(t, err)
+	got, err := second.Step(t.Context(), rows[4:], rates)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	_, _, wantFiles := saved(t, first)
+	_, _, gotFiles := saved(t, second)
+	require.Equal(t, wantFiles, gotFiles)
 }
 
 // TestStateOfOtherAdaptersIsRefused: a state belongs to the rank and modules it was made with.

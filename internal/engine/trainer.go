@@ -137,12 +137,13 @@ func (t *trainer) newCritic(o TrainerOptions) (*network, error) {
 	const role = "critic"
 	config, l := t.model.Config, o.LoRA.Critic
 	head := drawHead(config.HiddenSize, o.Seed)
-	specs, weights := config.CriticTensors(), [][]float32(nil)
+	var specs []nn.TensorSpec
+	var weights [][]float32
 	if l.Enabled() {
 		specs = append(config.AdapterTensors(l), nn.TensorSpec{Name: nn.ValueHead, Shape: []int{1, config.HiddenSize}})
 		weights = append(drawAdapters(config, l, o.Seed, role), head)
 	} else {
-		weights = criticWeights(t.model, head)
+		specs, weights = config.CriticTensors(), criticWeights(t.model, head)
 	}
 	n, err := newNetwork(t.backend, role, specs, weights)
 	if err != nil {
