@@ -82,6 +82,15 @@ smollm2: bin/multiattempt-lite
 test: check xla
 	go test ./...
 	cd standalone && go test -timeout 30m ./...
+	cd standalone && go test -tags failpoint -timeout 30m -run 'TestKillSchedules' .
+
+# Kills processes of a whole installation by seed and compares everything that is left, byte for byte (docs/durability.md).
+SCHEDULES ?= 20
+KILLS ?= 20
+.PHONY: test-kill
+test-kill:
+	cd standalone && MULTIATTEMPT_TEST_SCHEDULES=$(SCHEDULES) MULTIATTEMPT_TEST_KILLS=$(KILLS) MULTIATTEMPT_TEST_ITERATIONS=18 \
+		go test -tags failpoint -timeout 4h -v -run 'TestKillSchedules|TestWorkersOfOneKind|TestAPausedWorker|TestRecoveryTimes|TestMemoryStaysFlat|TestAWorkerEndsInOrder' .
 
 .PHONY: check
 check: $(GOLANGCI) $(WORKFLOWCHECK)

@@ -35,7 +35,7 @@ var confined = []struct {
 	{"github.com/spf13/cobra", "the command line", []string{"internal/cli", "cmd"}},
 	{"go.opentelemetry.io", "observation", []string{"internal/telemetry", "internal/blob/watch", "worker"}},
 	{"github.com/prometheus", "observation", []string{"internal/telemetry"}},
-	{"go.temporal.io", "Temporal", []string{"workflows", "activities", "worker", "cmd", "internal/cli", "internal/telemetry"}},
+	{"go.temporal.io", "Temporal", []string{"workflows", "activities", "worker", "cmd", "internal/cli", "internal/telemetry", "bench/durability"}},
 }
 
 // unreachable says what a package must not link, however indirectly.

@@ -91,7 +91,7 @@ func (s Set) Register(r sdkworker.ActivityRegistry) {
 	}
 }
 
-// Close frees the devices' memory. No activity may be running.
+// Close frees the devices' memory. Activities have been told to stop; ErrBusy: one does not.
 func (s Set) Close() error {
 	if s.Rollouts != nil {
 		s.Rollouts.samplers.close()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"multiattempt/internal/blob"
 	"multiattempt/internal/checkpoint"
@@ -233,11 +234,23 @@ func (l *Learner) alone(ctx context.Context, pulse *pulse, f func() error) error
 	}
 }
 
+// ErrBusy: an activity still computes although it was told to stop. Its process may end; the device must not be touched.
+var ErrBusy = errors.New("the learner still computes")
+
+// closeWait bounds how long a learner that is closed waits for an activity that was told to stop.
+const closeWait = 10 * time.Second
+
 // close frees the device's memory.
 func (l *Learner) close() error {
-	l.device <- struct{}{}
-	defer func() { <-l.device }()
-	return l.drop()
+	late := time.NewTimer(closeWait)
+	defer late.Stop()
+	select {
+	case l.device <- struct{}{}:
+		defer func() { <-l.device }()
+		return l.drop()
+	case <-late.C:
+		return ErrBusy
+	}
 }
 
 // drop forgets what is on the device.

@@ -65,6 +65,7 @@ func (t Temporal) On() bool {
 
 // Store says where artefacts are kept: an S3-compatible service.
 type Store struct {
+	Dir       string `mapstructure:"dir"`      // a folder of this machine, in place of a service; every worker must see it
 	Endpoint  string `mapstructure:"endpoint"` // host:port; empty: the embedded services
 	Bucket    string `mapstructure:"bucket"`
 	Region    string `mapstructure:"region"`

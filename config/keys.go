@@ -33,6 +33,7 @@ func keys() []key {
 		{path: "temporal.codec.key", fallback: ""},
 		{path: "temporal.codec.key_file", fallback: ""},
 		{path: "store.endpoint", fallback: "", flag: "s3", help: "S3 service, host:port"},
+		{path: "store.dir", fallback: "", flag: "store-dir", help: "a folder of this machine in place of an S3 service"},
 		{path: "store.bucket", fallback: "multiattempt", flag: "bucket", help: "S3 bucket"},
 		{path: "store.region", fallback: "us-east-1", env: []string{"AWS_REGION"}},
 		{path: "store.tls", fallback: false},

@@ -109,7 +109,7 @@ func (c Config) absolute() (Config, error) {
 	}
 	tls := &c.Temporal.TLS
 	for _, path := range []*string{
-		&tls.CAFile, &tls.CertFile, &tls.KeyFile, &c.Temporal.Codec.KeyFile, &c.Store.CAFile, &c.Tracking.TensorBoard,
+		&tls.CAFile, &tls.CertFile, &tls.KeyFile, &c.Temporal.Codec.KeyFile, &c.Store.CAFile, &c.Store.Dir, &c.Tracking.TensorBoard,
 	} {
 		if *path == "" {
 			continue
@@ -135,6 +135,7 @@ func (c Config) Validate() error {
 	want(c.Temporal.Namespace != "", "temporal.namespace", c.Temporal.Namespace, "a namespace's name")
 	want((c.Temporal.TLS.CertFile == "") == (c.Temporal.TLS.KeyFile == ""), "temporal.tls.cert_file", c.Temporal.TLS.CertFile,
 		"together with temporal.tls.key_file, or neither")
+	want(c.Store.Dir == "" || c.Store.Endpoint == "", "store.dir", c.Store.Dir, "nothing beside store.endpoint: artefacts are kept in one place")
 	want(c.Store.Endpoint == "" || isHostPort(c.Store.Endpoint), "store.endpoint", c.Store.Endpoint, "host:port, without http://")
 	want(c.Store.Bucket != "", "store.bucket", c.Store.Bucket, "a bucket's name")
 	want(c.Store.AccessKey == "" || c.Store.SecretKey != "", "store.secret_key", nil, "must be given with store.access_key")

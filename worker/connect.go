@@ -18,6 +18,8 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"multiattempt/config"
+	"multiattempt/internal/blob"
+	"multiattempt/internal/blob/local"
 	"multiattempt/internal/blob/s3"
 	"multiattempt/internal/telemetry"
 )
@@ -101,8 +103,11 @@ func authorities(setting, file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// OpenStore connects to the bucket where artefacts are kept.
-func OpenStore(ctx context.Context, c config.Store) (*s3.Store, error) {
+// OpenStore connects to the bucket, or opens the folder, where artefacts are kept.
+func OpenStore(ctx context.Context, c config.Store) (blob.Store, error) {
+	if c.Dir != "" {
+		return local.Open(c.Dir)
+	}
 	o := s3.Options{
 		Endpoint: c.Endpoint, Secure: c.TLS, Region: c.Region, Bucket: c.Bucket,
 		AccessKey: c.AccessKey, SecretKey: c.SecretKey.Reveal(), SessionToken: c.SessionToken.Reveal(),

@@ -72,7 +72,11 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, temporal cl
 		if backend, err = engine.Open(cfg.Backend.Choice); err != nil {
 			return err
 		}
-		defer backend.Close()
+		defer func() {
+			if !errors.Is(err, activities.ErrBusy) {
+				backend.Close()
+			}
+		}()
 		if note := backend.Note(); note != "" {
 			log.Warn("pure-Go backend", "note", note)
 		}
@@ -91,7 +95,8 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, temporal cl
 		return err
 	}
 	log.Info("worker starts", telemetry.AttrWorker, place.name, telemetry.AttrQueue, cfg.Temporal.Queue, "roles", cfg.Worker.Roles)
-	return errors.Join(work(ctx, cfg.Worker, temporal, queues, set), set.Close())
+	err = work(ctx, cfg.Worker, temporal, queues, set)
+	return errors.Join(err, set.Close())
 }
 
 // compose makes the activities of the process's roles.

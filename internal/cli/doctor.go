@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.temporal.io/api/operatorservice/v1"
 
+	"multiattempt/config"
 	"multiattempt/internal/engine"
 	"multiattempt/internal/telemetry"
 	"multiattempt/presets"
@@ -93,7 +94,7 @@ func (a *app) checkServices(ctx context.Context) []finding {
 	if err != nil {
 		return []finding{{what: "services", err: err}}
 	}
-	if cfg := found.into(a.cfg); cfg.Temporal.Address == "" && cfg.Store.Endpoint == "" {
+	if cfg := found.into(a.cfg); cfg.Temporal.Address == "" && cfg.Store.Endpoint+cfg.Store.Dir == "" {
 		says := "none run from " + a.cfg.StateDir + "; `multiattempt up` or train start them"
 		if startStack == nil {
 			says = "none configured, and none inside this build: set temporal.address and store.endpoint"
@@ -107,7 +108,7 @@ func (a *app) checkServices(ctx context.Context) []finding {
 	defer s.Close()
 	return []finding{
 		{what: "Temporal", says: s.cfg.Temporal.Address + ", namespace " + s.cfg.Temporal.Namespace, err: s.checkAttributes(ctx)},
-		{what: "S3 store", says: s.cfg.Store.Endpoint + ", bucket " + s.cfg.Store.Bucket},
+		{what: "store", says: storeAt(s.cfg.Store)},
 	}
 }
 
@@ -124,4 +125,12 @@ func (s *services) checkAttributes(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// storeAt says where artefacts are kept.
+func storeAt(c config.Store) string {
+	if c.Dir != "" {
+		return c.Dir
+	}
+	return c.Endpoint + ", bucket " + c.Bucket
 }

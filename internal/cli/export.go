@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"multiattempt/config"
-	"multiattempt/internal/blob/s3"
+	"multiattempt/internal/blob"
 	"multiattempt/internal/track"
 	"multiattempt/worker"
 )
@@ -67,13 +67,13 @@ password or token come from tracking.mlflow.* or MLflow's own environment variab
 }
 
 // openStore connects to the store alone: where the settings say, or where the state directory's services have it.
-func (a *app) openStore(ctx context.Context) (*s3.Store, error) {
+func (a *app) openStore(ctx context.Context) (blob.Store, error) {
 	found, err := readEndpoints(a.cfg.StateDir)
 	if err != nil {
 		return nil, err
 	}
 	cfg := found.into(a.cfg)
-	if cfg.Store.Endpoint == "" {
+	if cfg.Store.Endpoint == "" && cfg.Store.Dir == "" {
 		return nil, errors.Join(errServices, usage("store.endpoint names no store, and no services run from %s; %s", cfg.StateDir, howToGetServices()))
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
@@ -82,7 +82,7 @@ func (a *app) openStore(ctx context.Context) (*s3.Store, error) {
 }
 
 // exportTables writes the files that are asked for, each whole or not at all.
-func (a *app) exportTables(ctx context.Context, store *s3.Store, runs []string, csv, parquet string) error {
+func (a *app) exportTables(ctx context.Context, store blob.Store, runs []string, csv, parquet string) error {
 	if csv == "" && parquet == "" {
 		return nil
 	}

@@ -15,7 +15,7 @@ import (
 	sdklog "go.temporal.io/sdk/log"
 
 	"multiattempt/config"
-	"multiattempt/internal/blob/s3"
+	"multiattempt/internal/blob"
 	"multiattempt/worker"
 )
 
@@ -68,7 +68,7 @@ func (e endpoints) into(cfg config.Config) config.Config {
 	if cfg.Temporal.Address == "" {
 		cfg.Temporal.Address, cfg.Temporal.Namespace = e.Temporal, e.Namespace
 	}
-	if cfg.Store.Endpoint == "" {
+	if cfg.Store.Endpoint == "" && cfg.Store.Dir == "" {
 		cfg.Store.Endpoint, cfg.Store.Bucket = e.S3, e.Bucket
 		cfg.Store.AccessKey, cfg.Store.SecretKey = e.AccessKey, config.Secret(e.SecretKey)
 	}
@@ -78,7 +78,7 @@ func (e endpoints) into(cfg config.Config) config.Config {
 // services are the Temporal service and the store that a command works with.
 type services struct {
 	temporal client.Client
-	store    *s3.Store
+	store    blob.Store
 	cfg      config.Config // with the addresses in use
 	ui       string        // base URL of the Temporal UI; empty when unknown
 }
@@ -109,7 +109,7 @@ func (a *app) connect(ctx context.Context) (*services, error) {
 			return nil, fmt.Errorf("%w: those of %s have ended; %s", errServices, cfg.StateDir, howToGetServices())
 		}
 	}
-	if cfg.Temporal.Address == "" || cfg.Store.Endpoint == "" {
+	if cfg.Temporal.Address == "" || cfg.Store.Endpoint == "" && cfg.Store.Dir == "" {
 		return nil, fmt.Errorf("%w: no services run from %s, and temporal.address and store.endpoint name no others; %s",
 			errServices, cfg.StateDir, howToGetServices())
 	}

@@ -230,7 +230,7 @@ func (a *app) withServices(ctx context.Context, p ports, do func(s *services, lo
 		defer s.Close()
 		return do(s, false)
 	}
-	if startStack == nil || a.cfg.Temporal.Address != "" || a.cfg.Store.Endpoint != "" || !errors.Is(err, errServices) {
+	if startStack == nil || a.cfg.Temporal.Address != "" || a.cfg.Store.Endpoint+a.cfg.Store.Dir != "" || !errors.Is(err, errServices) {
 		return err
 	}
 	a.notef("No services run from %s: starting them in this process\n", a.cfg.StateDir)
