@@ -79,7 +79,7 @@ var changes = map[string]change{
 	"optimizer.policy_lr": {value: `0.1`}, "optimizer.critic_lr": {value: `0.1`}, "optimizer.beta1": {value: `0.5`},
 	"optimizer.beta2": {value: `0.5`}, "optimizer.epsilon": {value: `0.1`}, "optimizer.clip_norm": {value: `0.001`, with: []string{`optimizer.epsilon=0.1`}},
 	"optimizer.warmup_fraction": {value: `1`}, "optimizer.final_fraction": {value: `1`},
-	"checkpoint.every": {value: `2`}, "checkpoint.keep": {value: `2`},
+	"checkpoint.every": {value: `2`}, "checkpoint.keep": {value: `2`}, "checkpoint.keep_every": {value: `1`, with: []string{`checkpoint.keep=2`}},
 
 	"evaluation.every": {value: `2`}, "evaluation.sets": {value: `["smudged"]`}, "evaluation.limit": {value: `2`},
 	"evaluation.attempts": {value: `[2]`, with: []string{`evaluation.every=2`}}, "evaluation.final_attempts": {value: `[2]`},

@@ -108,9 +108,6 @@ func TestACancelledExperimentLeavesCheckpointsToGoOnFrom(t *testing.T) {
 	again, env := w.experiment(t, fields, nil)
 	require.NoError(t, env.GetWorkflowError())
 	require.Equal(t, 4, again.Members[0].Result.Step)
-	records, err := activities.Records(t.Context(), w.store, "x-multi-seed1")
-	require.NoError(t, err)
-	require.Len(t, records, 4)
 }
 
 func TestExperimentWaitsForARunOfItsName(t *testing.T) {
