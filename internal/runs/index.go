@@ -98,12 +98,15 @@ func (r *Run) Index(ctx context.Context) {
 	ix := &indexer{ends: make(chan struct{})}
 	ix.of.Store(int64(len(records)))
 	rd.indexing[r.Name] = ix
-	go func() {
+	rd.work.Go(func() {
 		defer close(ix.ends)
 		_ = rd.evict(r.Name) // a disk that is too full shows in the segments that cannot be written
 		r.indexAll(ctx, records, ix)
-	}()
+	})
 }
+
+// Wait returns when nothing is being indexed any more.
+func (r *Reader) Wait() { r.work.Wait() }
 
 func (ix *indexer) ended() bool {
 	select {

@@ -42,6 +42,7 @@ type Reader struct {
 	namesAt  time.Time
 	shards   shardCache
 	indexing map[string]*indexer
+	work     sync.WaitGroup // of the indexers
 }
 
 // NewReader returns a reader of store that keeps an index below dir, an absolute path.

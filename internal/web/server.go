@@ -69,6 +69,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	return s, nil
 }
 
+// Wait returns when the work in the background has ended, which it does soon after the context of New.
+func (s *Server) Wait() { s.runs.Wait() }
+
 // Handler answers requests.
 func (s *Server) Handler() http.Handler { return s.handler }
 
