@@ -17,6 +17,7 @@ type Config struct {
 	Backend  Backend  `mapstructure:"backend"`
 	Worker   Worker   `mapstructure:"worker"`
 	Log      Log      `mapstructure:"log"`
+	Web      Web      `mapstructure:"web"`
 	Metrics  Metrics  `mapstructure:"metrics"`
 	Tracing  Tracing  `mapstructure:"tracing"`
 	Tracking Tracking `mapstructure:"tracking"`
@@ -104,6 +105,12 @@ type Worker struct {
 
 // Has reports whether the process takes work of role r.
 func (w Worker) Has(r Role) bool { return slices.Contains(w.Roles, r) }
+
+// Web says where the pages about runs are served, and to whom.
+type Web struct {
+	Listen string `mapstructure:"listen"` // host:port; beyond loopback only with a token
+	Token  Secret `mapstructure:"token"`  // to be given once in each browser; empty: whoever reaches the pages sees them
+}
 
 // Log says what is written to standard error.
 type Log struct {

@@ -64,6 +64,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		Backend: config.Backend{Choice: "xla"},
 		Worker:  config.Worker{Roles: []config.Role{config.RoleControl, config.RoleRollout}, RolloutConcurrency: 4, StopTimeout: 5 * time.Minute},
 		Log:     config.Log{Level: "debug", Format: "json"},
+		Web:     config.Web{Listen: "0.0.0.0:8234", Token: "web-token-that-must-not-show"},
 		Metrics: config.Metrics{Listen: "127.0.0.1:9464"},
 		Tracing: config.Tracing{Endpoint: "http://127.0.0.1:4317", Ratio: 0.5},
 		Tracking: config.Tracking{TensorBoard: "/tensorboard", MLflow: config.MLflow{

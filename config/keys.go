@@ -47,6 +47,8 @@ func keys() []key {
 		{path: "worker.stop_timeout", fallback: time.Minute},
 		{path: "log.level", fallback: "warn", flag: "log-level", help: "what goes to standard error: debug, info, warn or error"},
 		{path: "log.format", fallback: "text"},
+		{path: "web.listen", fallback: "127.0.0.1:8234", flag: "web", help: "where the pages listen, host:port"},
+		{path: "web.token", fallback: ""},
 		{path: "metrics.listen", fallback: ""},
 		{path: "tracing.endpoint", fallback: ""},
 		{path: "tracing.ratio", fallback: 1.0},

@@ -150,6 +150,7 @@ func (c Config) Validate() error {
 	want(time.Second <= c.Worker.StopTimeout && c.Worker.StopTimeout <= 24*time.Hour, "worker.stop_timeout", c.Worker.StopTimeout, "from 1s to 24h")
 	want(slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level", c.Log.Level, "one of debug, info, warn, error")
 	want(slices.Contains([]string{"text", "json"}, c.Log.Format), "log.format", c.Log.Format, "one of text, json")
+	want(isHostPort(c.Web.Listen), "web.listen", c.Web.Listen, "host:port, as in 127.0.0.1:8234")
 	want(c.Metrics.Listen == "" || isHostPort(c.Metrics.Listen), "metrics.listen", c.Metrics.Listen, "host:port, as in 127.0.0.1:9464")
 	want(c.Tracing.Endpoint == "" || isURL(c.Tracing.Endpoint), "tracing.endpoint", c.Tracing.Endpoint, "http://host:port or https://host:port")
 	want(0 < c.Tracing.Ratio && c.Tracing.Ratio <= 1, "tracing.ratio", c.Tracing.Ratio, "above 0, at most 1")

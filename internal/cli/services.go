@@ -27,6 +27,7 @@ type endpoints struct {
 	Temporal  string `json:"temporal"`
 	Namespace string `json:"namespace"`
 	UI        string `json:"ui"`
+	Web       string `json:"web,omitempty"` // base URL of the pages
 	S3        string `json:"s3"`
 	Bucket    string `json:"bucket"`
 	AccessKey string `json:"access_key"`
@@ -60,6 +61,16 @@ func (e endpoints) write(stateDir string) error {
 	return os.WriteFile(endpointsFile(stateDir), text, 0o600)
 }
 
+// announce tells other commands where the pages of the services of this state directory are.
+func (a *app) announce(url string) error {
+	e, err := readEndpoints(a.cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	e.Web = url
+	return e.write(a.cfg.StateDir)
+}
+
 // into returns cfg with the endpoints filled in wherever the user named no other service.
 func (e endpoints) into(cfg config.Config) config.Config {
 	if e.Temporal == "" {
@@ -81,10 +92,15 @@ type services struct {
 	store    blob.Store
 	cfg      config.Config // with the addresses in use
 	ui       string        // base URL of the Temporal UI; empty when unknown
+	web      string        // base URL of the pages; empty when unknown
 }
 
 // Close ends the connections.
-func (s *services) Close() { s.temporal.Close() }
+func (s *services) Close() {
+	if s.temporal != nil {
+		s.temporal.Close()
+	}
+}
 
 // runURL is the workflow's page in the Temporal UI; empty when the UI's address is unknown.
 func (s *services) runURL(id string) string {
@@ -113,7 +129,11 @@ func (a *app) connect(ctx context.Context) (*services, error) {
 		return nil, fmt.Errorf("%w: no services run from %s, and temporal.address and store.endpoint name no others; %s",
 			errServices, cfg.StateDir, howToGetServices())
 	}
-	return dial(ctx, cfg, ui, a.log)
+	s, err := dial(ctx, cfg, ui, a.log)
+	if err == nil && ui != "" {
+		s.web = found.Web
+	}
+	return s, err
 }
 
 // listens reports at once whether anything accepts connections at a local address; Temporal's client would wait for it.

@@ -54,6 +54,7 @@ func (s *services) start(ctx context.Context, o order) (started, error) {
 		WorkflowIDConflictPolicy:                 enumspb.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
 		StaticSummary:                            o.summary,
+		StaticDetails:                            s.details(o.id),
 		Memo:                                     map[string]any{memoDigest: o.digest},
 	}, o.kind, o.input)
 	var exists *serviceerror.WorkflowExecutionAlreadyStarted
@@ -79,6 +80,14 @@ func (s *services) start(ctx context.Context, o order) (started, error) {
 	}
 	closed := d.Status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING
 	return started{run: s.temporal.GetWorkflow(ctx, o.id, ""), found: true, closed: closed}, nil
+}
+
+// details link from the Temporal UI to the run's page.
+func (s *services) details(id string) string {
+	if s.web == "" {
+		return ""
+	}
+	return fmt.Sprintf("[Figures, dialogues and settings of this run](%s/runs/%s)", s.web, id)
 }
 
 // runID is what names a run: it becomes part of object keys.

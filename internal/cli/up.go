@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -12,9 +13,10 @@ import (
 func (a *app) newUp() *cobra.Command {
 	var p ports
 	var only []string
+	var webPort int
 	cmd := &cobra.Command{
 		Use:   "up",
-		Short: "Run Temporal, its UI, the S3 store and a worker in this process",
+		Short: "Run Temporal, its UI, the S3 store, pages and a worker in this process",
 		Long: `Runs everything a training needs on this machine until Ctrl-C, on loopback only. State is kept in --state-dir, and runs
 go on where they were when it is started again. Other commands given the same --state-dir find it by themselves.
 
@@ -31,6 +33,22 @@ and multiplied while the services run.`,
 			if err != nil {
 				return err
 			}
+			ctx, stop := context.WithCancel(cmd.Context())
+			defer stop()
+			var shown *pages
+			if e.services != nil {
+				address := a.cfg.Web.Listen
+				if cmd.Flags().Changed("web-port") {
+					address = fmt.Sprintf("127.0.0.1:%d", webPort)
+				}
+				if shown, err = a.servePages(ctx, e.services, address); err == nil {
+					err = a.announce(shown.url)
+				}
+				if err != nil {
+					return errors.Join(err, e.Close())
+				}
+				a.printf("Pages        %s\n", shown.url)
+			}
 			if run.temporal {
 				a.printf("Temporal     %s\nTemporal UI  %s\n", e.stack.TemporalAddress, e.stack.UIURL)
 			}
@@ -38,10 +56,16 @@ and multiplied while the services run.`,
 				a.printf("S3 store     %s, bucket %s\n", e.stack.S3Endpoint, a.cfg.Store.Bucket)
 			}
 			a.printf("State        %s\nReady. Ctrl-C stops; nothing is lost.\n", a.cfg.StateDir)
-			return a.untilStopped(cmd, e)
+			err = a.untilStopped(cmd, e)
+			stop()
+			if shown != nil {
+				err = errors.Join(err, <-shown.ended)
+			}
+			return err
 		},
 	}
 	addPorts(cmd, &p)
+	cmd.Flags().IntVar(&webPort, "web-port", 8234, "port of the pages, on loopback; 0 takes any free one (--web names another address)")
 	cmd.Flags().StringSliceVar(&only, "only", []string{"temporal", "store", "worker"}, "what to run here; the rest is where the settings say")
 	return cmd
 }

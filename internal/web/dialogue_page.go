@@ -35,7 +35,8 @@ type dialogueView struct {
 	Title    string
 	Back     string // address of the list that it is part of
 	E        rollout.Episode
-	Reward   *float64
+	Rewarded bool // evaluations are not
+	Reward   float64
 	Position int
 	Step     int
 	Question string
@@ -91,7 +92,7 @@ func (s *Server) dialoguePage(w http.ResponseWriter, r *http.Request) error {
 	here := fmt.Sprintf("/runs/%s/dialogues", run.Name)
 	v := s.viewEpisode(r, run, &d.Episode, d.Step, fmt.Sprintf("%s/%d/%d", here, d.Step, d.Position))
 	v.Title = fmt.Sprintf("Step %d, dialogue %d", d.Step, d.Position)
-	v.Reward, v.Position, v.Back = &d.Reward, d.Position, here
+	v.Rewarded, v.Reward, v.Position, v.Back = true, d.Reward, d.Position, here
 	v.Step = d.Step
 	if record, ok := run.Record(d.Step); ok {
 		if d.Position > 0 {

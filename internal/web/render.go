@@ -154,6 +154,7 @@ var functions = template.FuncMap{
 	"line":      func(width int, s string) string { return printable.Line(s, width) },
 	"pct":       func(x float64) string { return fmt.Sprintf("%.1f %%", 100*x) },
 	"signed":    func(x float64) string { return fmt.Sprintf("%+.3f", x) },
+	"whole":     func(x float64) string { return thousands(int(math.Round(x))) },
 	"num":       number,
 	"ago":       ago,
 	"when":      func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },

@@ -149,7 +149,7 @@ func tilesOf(v runView) []tile {
 		tiles = append(tiles, tile{"Best score", fmt.Sprintf("%.1f %%", 100**v.Row.Best), "evaluated"})
 	}
 	if v.Row.Seconds > 0 {
-		tiles = append(tiles, tile{"Iteration", fmt.Sprintf("%.1f s", v.Row.Seconds), number(math.Round(v.Row.Tokens)) + " tokens/s"})
+		tiles = append(tiles, tile{"Iteration", fmt.Sprintf("%.1f s", v.Row.Seconds), thousands(int(math.Round(v.Row.Tokens))) + " tokens/s"})
 	}
 	if v.Row.Left > 0 {
 		tiles = append(tiles, tile{"Left", inWords(v.Row.Left), "at this speed"})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http/httptest"
 	"os"
 	"strings"
@@ -161,7 +162,7 @@ func open(t *testing.T, change func(*web.Options)) *site {
 	now := time.Now()
 	store := runstest.Clock{Store: stored(t), End: now.Add(-20 * time.Second), Every: 61 * time.Second, Steps: 40}
 	s := &site{store: store, service: newService(now)}
-	o := web.Options{Store: store, CacheDir: t.TempDir(), Live: s.service, Presets: presets.Train()}
+	o := web.Options{Store: store, CacheDir: t.TempDir(), Live: s.service, Presets: presets.Train(), Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	if change != nil {
 		change(&o)
 	}

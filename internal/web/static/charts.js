@@ -129,15 +129,22 @@ const figures = (() => {
       width: Math.max(240, at.clientWidth), height: f.height, series, bands, axes: axes(chart.unit),
       scales: { x: { time: false }, y: f.range ? { range: f.range } : { range: (u, lo, hi) => padded(lo, hi) } },
       cursor: { sync: { key: f.sync }, drag: { x: true, y: false }, points: { size: 7 } },
-      legend: { live: true }, plugins: chart.warn ? [warningLine(chart.warn)] : [],
+      hooks: { setCursor: [(u) => { if (u.cursor.idx == null) showLast(u); }] }, legend: { live: true }, plugins: chart.warn ? [warningLine(chart.warn)] : [],
     };
     f.plot = new uPlot(options, data(f), at);
+    showLast(f.plot);
     at.setAttribute("aria-label", describe(chart, f.steps));
     if (chart.series.some((s) => s.label === "low")) {
       at.querySelectorAll(".u-legend .u-series").forEach((row, i) => {
         if (i > 0 && ["low", "high"].includes(chart.series[i - 1].label)) row.hidden = true;
       });
     }
+  }
+
+  // showLast puts the newest values into the legend while nobody points at older ones.
+  function showLast(u) {
+    const last = u.data[0].length - 1;
+    u.setLegend({ idxs: u.series.map((s, i) => u.data[i].findLastIndex((v) => v != null)), idx: last }, false);
   }
 
   function padded(lo, hi) {
