@@ -2,7 +2,7 @@
 # make test         everything that must hold before a change is kept; CI calls exactly this
 #
 # The other targets: build xla-cuda check check-alerts bench bench-grade bench-engine bench-evaluate golden quickstart-base smollm2
-# test-full test-production test-trackers clean
+# test-full test-browser screenshots bench-web test-production test-trackers clean
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -105,7 +105,7 @@ check: $(GOLANGCI) $(WORKFLOWCHECK)
 # of what they made. DATA names a folder with gsm8k.jsonl; PYTHON one with tools/fixtures/requirements.txt installed, which then
 # opens the export with transformers.
 .PHONY: test-full
-test-full: test check-alerts test-production test-trackers build smollm2
+test-full: test test-browser check-alerts test-production test-trackers build smollm2
 	@[ -n "$(DATA)" ] || { echo "make test-full DATA=DIR [PYTHON=python3], where DIR holds gsm8k.jsonl"; exit 2; }
 	MULTIATTEMPT_SMOLLM2="$${XDG_CACHE_HOME:-$$HOME/.cache}/multiattempt/models/SmolLM2-135M-Instruct" \
 		go test -tags full -run SmolLM2 -v ./internal/engine
@@ -147,6 +147,29 @@ check-alerts:
 .PHONY: test-peft
 test-peft:
 	MULTIATTEMPT_TEST_PEFT=$${PYTHON:-python3} go test ./internal/engine -run TestPEFTLoadsAdapters -count 1 -v
+
+# The pages in a real browser: Debian's Chromium, and axe-core from npm. Part of test-full.
+AXE := .cache/web/axe-4.14.1.min.js
+.PHONY: test-browser
+test-browser: $(AXE)
+	@tools/web/chromium.sh
+	go test -tags browser -timeout 20m ./internal/web
+
+# Pictures of the pages for the README.
+.PHONY: screenshots
+screenshots: $(AXE)
+	@tools/web/chromium.sh
+	mkdir -p docs/screenshots
+	SCREENSHOTS=$(CURDIR)/docs/screenshots go test -tags browser -count 1 -run TestScreenshots ./internal/web
+	@du -cb docs/screenshots/*.webp | tail -1
+
+$(AXE):
+	tools/web/fetch.sh axe $(@D)
+
+# A run of 1,280 iterations of 1,024 episodes, and how long its pages take.
+.PHONY: bench-web
+bench-web: bin/multiattempt
+	bench/web/run.sh
 
 # Rewrites the expected outputs that tests compare with; review the difference.
 .PHONY: golden

@@ -43,7 +43,7 @@ type setView struct {
 	Flips       []flips
 }
 
-// flips are the problems that one of two runs solved and the other did not, at the largest k of both.
+// flips are the problems that one of two runs solved and the other did not, at the largest k where there are any.
 type flips struct {
 	A, B     string
 	Attempts int
@@ -183,17 +183,17 @@ func (v *compareView) figure(set string) (string, error) {
 		steps = append(steps, k)
 	}
 	slices.Sort(steps)
-	c := chart{ID: "accuracy", Title: "Accuracy by attempts", Unit: "% of problems solved", Help: "k attempts, told to the model; bands are 95 % intervals."}
-	optimum := series{Label: "optimum", Class: "optimum", Values: make([]*float64, len(steps))}
+	c := runs.Chart{ID: "accuracy", Title: "Accuracy by attempts", Unit: "% of problems solved", Help: "k attempts, told to the model; bands are 95 % intervals."}
+	optimum := runs.Line{Label: "optimum", Class: "optimum", Values: make([]*float64, len(steps))}
 	limited := false
 	for _, a := range v.Arms {
-		line := series{Label: a.Name, Values: make([]*float64, len(steps))}
-		low, high := series{Label: "low", Values: make([]*float64, len(steps))}, series{Label: "high", Values: make([]*float64, len(steps))}
+		line := runs.Line{Label: a.Name, Values: make([]*float64, len(steps))}
+		low, high := runs.Line{Label: "low", Values: make([]*float64, len(steps))}, runs.Line{Label: "high", Values: make([]*float64, len(steps))}
 		s, _ := a.Result.Set(set)
 		for i, k := range steps {
 			if score, ok := s.Score(k); ok {
-				line.Values[i], low.Values[i], high.Values[i] = rounded(100*score.Accuracy), rounded(100*score.Interval[0]), rounded(100*score.Interval[1])
-				optimum.Values[i] = rounded(100 * score.Optimum)
+				line.Values[i], low.Values[i], high.Values[i] = runs.Rounded(100*score.Accuracy), runs.Rounded(100*score.Interval[0]), runs.Rounded(100*score.Interval[1])
+				optimum.Values[i] = runs.Rounded(100 * score.Optimum)
 				limited = limited || score.Optimum < 1
 			}
 		}
@@ -212,6 +212,7 @@ func flipped(a, b compareArm, set string) (flips, bool) {
 	if !ok1 || !ok2 {
 		return flips{}, false
 	}
+	var largest flips
 	for _, sx := range slices.Backward(x.Scores) {
 		sy, ok := y.Score(sx.Attempts)
 		if !ok {
@@ -233,9 +234,14 @@ func flipped(a, b compareArm, set string) (flips, bool) {
 			}
 			*into = append(*into, one)
 		}
-		return f, true
+		if largest.Attempts == 0 {
+			largest = f
+		}
+		if len(f.Gained)+len(f.Lost) > 0 {
+			return f, true
+		}
 	}
-	return flips{}, false
+	return largest, largest.Attempts > 0
 }
 
 type problemView struct {

@@ -19,8 +19,8 @@ type runView struct {
 	Last        activities.StepRecord
 	Tiles       []tile
 	Notices     []string
-	Warnings    []warning
-	Summary     []summaryRow
+	Warnings    []runs.Warning
+	Summary     []runs.SummaryRow
 	Settings    []runs.Setting
 	Changed     int
 	Preset      string
@@ -32,15 +32,6 @@ type runView struct {
 
 // tile is a headline number.
 type tile struct{ Label, Value, Note string }
-
-// warning is something about the run that a person should look at, and since which step.
-type warning struct{ Title, Text, Where string }
-
-// summaryRow is one line of the figures as a table: for readers who see no figures.
-type summaryRow struct {
-	Name, Unit                    string
-	First, Last, Low, High, Mean8 float64
-}
 
 // evaluationRow is the score table of a step on one set.
 type evaluationRow struct {
@@ -84,14 +75,8 @@ func (s *Server) addRecords(r *http.Request, v *runView, run *runs.Run) {
 		return
 	}
 	v.HasRecords, v.Last = true, records[len(records)-1]
-	v.Warnings = warningsOf(records)
-	for _, c := range charts(records, run.Times(), nil) {
-		for _, line := range c.Series {
-			if row, ok := summarise(c, line); ok {
-				v.Summary = append(v.Summary, row)
-			}
-		}
-	}
+	v.Warnings = runs.Warnings(records)
+	v.Summary = runs.Summary(runs.Charts(records, run.Times(), nil))
 	run.Index(s.ctx) // whoever looks at a run will look at its dialogues
 }
 
@@ -157,63 +142,6 @@ func tilesOf(v runView) []tile {
 		tiles = append(tiles, tile{"Last step", ago(v.Row.Changed), v.Row.Changed.UTC().Format("2006-01-02 15:04 UTC")})
 	}
 	return tiles
-}
-
-// summarise turns a line of a figure into a line of a table.
-func summarise(c chart, line series) (summaryRow, bool) {
-	row := summaryRow{Name: c.Title, Unit: c.Unit, Low: math.Inf(1), High: math.Inf(-1)}
-	if len(c.Series) > 1 {
-		row.Name += ": " + line.Label
-	}
-	var values []float64
-	for _, x := range line.Values {
-		if x != nil {
-			values = append(values, *x)
-			row.Low, row.High = math.Min(row.Low, *x), math.Max(row.High, *x)
-		}
-	}
-	if len(values) == 0 {
-		return row, false
-	}
-	row.First, row.Last = values[0], values[len(values)-1]
-	newest := values[max(0, len(values)-8):]
-	for _, x := range newest {
-		row.Mean8 += x / float64(len(newest))
-	}
-	return row, true
-}
-
-// warningsOf looks through the newest steps for what usually means trouble.
-func warningsOf(records []activities.StepRecord) []warning {
-	const looked = 10
-	recent := records[max(0, len(records)-looked):]
-	var found []warning
-	check := func(title, text string, bad func(*activities.StepRecord) bool) {
-		n, at := 0, 0
-		for i := range recent {
-			if bad(&recent[i]) {
-				n++
-				at = recent[i].Step
-			}
-		}
-		if n > 0 {
-			found = append(found, warning{Title: title, Text: text, Where: fmt.Sprintf("%d of the newest %d steps, last at step %d", n, len(recent), at)})
-		}
-	}
-	type r = activities.StepRecord
-	check("The policy is far from the reference", fmt.Sprintf("The divergence is above %g nats per token. A higher update.kl_coefficient or a lower learning rate keeps it closer.", mostKL),
-		func(x *r) bool { return x.Update.KL > mostKL })
-	check("Sampler and trainer disagree", fmt.Sprintf("Their log-probabilities differ by more than %g on average, so the trainer learns from another policy than the one that spoke. update.old_log_probs: sampling corrects for it.", mostMismatch),
-		func(x *r) bool { return x.Update.MismatchMeanAbs > mostMismatch })
-	check("The grader gave up", "Some verdicts hit a work limit and count as wrong. The dialogues say which: filter by “bounded”.",
-		func(x *r) bool { return x.Reward.Bounded > 0 })
-	check("Groups were dropped", "Groups whose episodes all earn the same teach nothing and were left out.",
-		func(x *r) bool { return x.Update.GroupsDropped > 0 })
-	check("The policy has collapsed", "Its entropy is below 0.01 nats per token: it hardly explores any more.",
-		func(x *r) bool { return x.Update.Entropy > 0 && x.Update.Entropy < 0.01 })
-	check("Nothing was solved", "No episode of the step was right, so there is nothing to learn from but the penalties.",
-		func(x *r) bool { return x.Reward.Solved == 0 })
-	return found
 }
 
 // steer does what a form of the run's page asks for.

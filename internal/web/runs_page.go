@@ -124,7 +124,7 @@ func (s *Server) fillRow(ctx context.Context, row *runRow) {
 		return // the page says when the store does not answer
 	}
 	records, times := run.Records(), run.Times()
-	row.Warnings = len(warningsOf(records))
+	row.Warnings = len(runs.Warnings(records))
 	if len(records) == 0 {
 		if row.Kind == "" {
 			row.Kind = "Evaluate"

@@ -91,7 +91,7 @@ func TestPagesSayWhatTheStoreHas(t *testing.T) {
 		"/runs/hostile":                  {"as far as the store knows"},
 		"/runs/demo/dialogues?from=40":   {"48 of 48 dialogues", "step 40"},
 		"/compare?run=demo":              {"arithmetic", "Accuracy by attempts"},
-		"/compare?run=demo&run=baseline": {"Problems that flipped at k = 5", "baseline − demo", "McNemar p"},
+		"/compare?run=demo&run=baseline": {"Problems that flipped at k = ", "baseline − demo", "McNemar p"},
 		"/compare?run=demo&run=hostile":  {"hostile has not been evaluated"},
 		"/runs/demo/dialogues/38/5":      {"Attempt 1", "Gold answer", "&lt;|im_start|&gt;user"},
 		"/runs/demo/evaluations/40/3/4?set=arithmetic": {"Evaluation after step 40", "problem 4"},

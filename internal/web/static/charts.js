@@ -42,7 +42,7 @@ const figures = (() => {
     const font = "12px system-ui, sans-serif";
     const common = { stroke: colour("dim"), font, ticks: { stroke: colour("line"), width: 1 }, grid: { stroke: colour("line"), width: 1 } };
     return [
-      { ...common, values: (u, ticks) => ticks.map((t) => (Number.isInteger(t) ? String(t) : "")) },
+      { ...common, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000], values: (u, ticks) => ticks.map(String) },
       { ...common, size: (u, values) => 18 + 7 * Math.max(3, ...(values || []).map((v) => String(v).length)), values: (u, ticks) => ticks.map(shown) },
     ];
   }
