@@ -43,7 +43,7 @@ func newInstallation(t *testing.T) installation {
 	in := installation{state: filepath.Join(t.TempDir(), "state"), temporal: ports[0]}
 	in.flags = []string{
 		"--state-dir", in.state, "--cache-dir", t.TempDir(),
-		"--temporal-port", strconv.Itoa(ports[0]), "--ui-port", strconv.Itoa(ports[1]), "--s3-port", strconv.Itoa(ports[2]),
+		"--web", "127.0.0.1:0", "--temporal-port", strconv.Itoa(ports[0]), "--ui-port", strconv.Itoa(ports[1]), "--s3-port", strconv.Itoa(ports[2]),
 	}
 	return in
 }

@@ -187,7 +187,7 @@ func (r *Reader) evict(keep string) error {
 		f := folder{path: filepath.Join(r.dir, e.Name(), "index")}
 		err := filepath.WalkDir(f.path, func(path string, d fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, ".seg") {
-				return nil //nolint:nilerr // gone meanwhile, or never there
+				return nil // gone meanwhile, or never there
 			}
 			if info, err := d.Info(); err == nil {
 				f.bytes += info.Size()

@@ -66,7 +66,7 @@ var outcomes = []rollout.Outcome{rollout.Correct, rollout.Wrong, rollout.NoAnswe
 
 func textHash(text string) uint64 {
 	h := fnv.New64a()
-	h.Write([]byte(text)) //nolint:errcheck // never fails
+	_, _ = h.Write([]byte(text)) // never fails
 	return h.Sum64()
 }
 
@@ -215,7 +215,7 @@ func (s *segment) parse(head [headerSize]byte) error {
 	return nil
 }
 
-func (s *segment) close() { s.f.Close() } //nolint:errcheck // only read
+func (s *segment) close() { _ = s.f.Close() } // only read
 
 // entries reads what the index says of every dialogue into buffer, which grows as needed.
 func (s *segment) entries(buffer []byte) ([]byte, error) {

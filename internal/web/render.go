@@ -36,7 +36,7 @@ func loadPages() (*pages, error) {
 			return err
 		}
 		b, err := embedded.ReadFile(name)
-		h.Write(b) //nolint:errcheck // never fails
+		_, _ = h.Write(b) // never fails
 		return err
 	})
 	if err != nil {
@@ -94,11 +94,10 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, name string, statu
 
 // problem is an error with a page of its own.
 type problem struct {
-	Status       int
-	Title, Text  string
-	Suggestions  []string // runs of a similar name
-	cause        error
-	hideInDetail bool
+	Status      int
+	Title, Text string
+	Suggestions []string // runs of a similar name
+	cause       error
 }
 
 func (p *problem) Error() string { return p.Title + ": " + p.Text }
