@@ -138,6 +138,9 @@ func actions(st workflows.Status) []web.Action {
 	return []web.Action{
 		hold,
 		{Name: workflows.UpdateCheckpointNow, Label: "Checkpoint now", Help: "Keep a checkpoint after the iteration under way"},
+		{Name: workflows.UpdateEvaluateNow, Label: "Evaluate now", Help: "Evaluate after the iteration under way"},
+		{Name: workflows.UpdateSetCheckpointEvery, Label: "Set interval", Help: "Iterations between two checkpoints from now on",
+			Fields: []web.Field{{Name: "every", Label: "Checkpoint every"}}},
 		{Name: workflows.UpdateSetLearningRate, Label: "Set rates", Help: "Peak learning rates from the next iteration on; an empty field leaves one as it is",
 			Fields: []web.Field{{Name: "policy_lr", Label: "Policy rate"}, {Name: "critic_lr", Label: "critic rate"}}},
 		{Name: workflows.UpdateStop, Label: "Stop", Help: "Finish the iteration under way, keep a checkpoint, and end", Danger: true},
@@ -215,16 +218,23 @@ func (l *live) Steer(ctx context.Context, run, action string, fields map[string]
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	options := client.UpdateWorkflowOptions{WorkflowID: run, UpdateName: action, WaitForStage: client.WorkflowUpdateStageCompleted}
-	waits := action == workflows.UpdateCheckpointNow // answers at the end of the iteration, longer than a page waits
+	waits := action == workflows.UpdateCheckpointNow || action == workflows.UpdateEvaluateNow // answer at the end of the iteration, longer than a page waits
 	if waits {
 		options.WaitForStage = client.WorkflowUpdateStageAccepted
 	}
-	if action == workflows.UpdateSetLearningRate {
+	switch action {
+	case workflows.UpdateSetLearningRate:
 		in, err := rates(fields)
 		if err != nil {
 			return "", err
 		}
 		options.Args = []any{in}
+	case workflows.UpdateSetCheckpointEvery:
+		every, err := strconv.Atoi(strings.TrimSpace(fields["every"]))
+		if err != nil {
+			return "", fmt.Errorf("%w: %.40q is no whole number of iterations", web.ErrRefused, fields["every"])
+		}
+		options.Args = []any{workflows.SetCheckpointEvery{Every: every}}
 	}
 	handle, err := l.s.temporal.UpdateWorkflow(ctx, options)
 	var notFound *serviceerror.NotFound
@@ -236,7 +246,7 @@ func (l *live) Steer(ctx context.Context, run, action string, fields map[string]
 	case err != nil:
 		return "", err
 	case waits:
-		return "A checkpoint is kept after the iteration under way.", nil
+		return "Done after the iteration under way: " + strings.ReplaceAll(action, "_", " ") + ".", nil
 	}
 	var st workflows.Status
 	if err := handle.Get(ctx, &st); err != nil {
