@@ -61,6 +61,7 @@ var permanent = []struct {
 	{blob.ErrCorrupt, FailureCorrupt},
 	{blob.ErrNotFound, FailureMissing}, // stores are consistent: what a reference names and is not there was deleted
 	{update.ErrNotFinite, FailureNotFinite},
+	{update.ErrState, FailureCorrupt},
 	{ErrReplay, FailureReplayMismatch},
 	{ErrRunExists, FailureRunExists},
 	{checkpoint.ErrNone, FailureNoCheckpoint},

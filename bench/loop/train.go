@@ -71,7 +71,10 @@ func (l *loop) iterate(ctx context.Context, every int) error {
 	if err != nil {
 		return err
 	}
-	began := time.Now()
+	if set, err = set.Arrange(l.spec.Data); err != nil {
+		return err
+	}
+	began, state := time.Now(), update.State{}
 	for step := range l.spec.Iterations {
 		shown, err := set.Present(l.spec.Seed, step, l.spec.Data.ProblemsPerStep, l.spec.Attempts)
 		if err != nil {
@@ -84,10 +87,11 @@ func (l *loop) iterate(ctx context.Context, every int) error {
 		}
 		t1 := time.Now()
 		rewards := reward.All(episodes, l.spec.Reward)
-		stats, err := update.Run(ctx, l.learner, update.Input{Spec: l.spec, Step: step, Episodes: episodes, Rewards: rewards}, nil)
+		stats, err := update.Run(ctx, l.learner, update.Input{Spec: l.spec, Step: step, Episodes: episodes, Rewards: rewards, State: state}, nil)
 		if err != nil {
 			return err
 		}
+		state = update.After(stats)
 		s := reward.Summarise(episodes, rewards)
 		fmt.Printf("%4d %5.0fs rollout %.2fs update %.2fs tokens %d reward %+.3f solved %.3f repeats %.2f kl %.4f entropy %.3f ev %+.2f clip %.3f gn %.3f lr %.1e mismatch %.1e\n",
 			step+1, time.Since(began).Seconds(), t1.Sub(t0).Seconds(), time.Since(t1).Seconds(), s.SampledTokens, s.RewardMean, s.Solved,

@@ -8,8 +8,12 @@ import (
 )
 
 // Arrange returns the training set as the spec presents it: with problems of its levels only and, with a curriculum, with
-// the levels opening one after another (Bengio et al., "Curriculum Learning", 2009). ErrData names levels that the set lacks.
+// the levels opening one after another (Bengio et al., "Curriculum Learning", 2009). ErrData names levels and columns that the
+// set lacks.
 func (s *Set) Arrange(d spec.Data) (*Set, error) {
+	if err := s.checkColumns(d); err != nil {
+		return nil, err
+	}
 	if len(d.Levels) == 0 && d.Curriculum == 0 {
 		return s, nil
 	}
@@ -75,4 +79,20 @@ func (s *Set) stage(step int) stage {
 	}
 	k := min(step*n/s.curriculum, n-1)
 	return stage{number: k, begin: (k*s.curriculum + n - 1) / n, levels: s.levels[:k+1]}
+}
+
+// checkColumns refuses names of columns where there are none, and hints that no problem has.
+func (s *Set) checkColumns(d spec.Data) error {
+	for key, column := range map[string]string{
+		"data.field_question": d.FieldQuestion, "data.field_answer": d.FieldAnswer, "data.field_hint": d.FieldHint,
+	} {
+		if s.endless != nil && column != "" {
+			return fmt.Errorf("%w: %s = %q: the problems of %s are generated and have no columns", ErrData, key, column, s.Name)
+		}
+	}
+	hinted := slices.ContainsFunc(s.problems, func(p Problem) bool { return len(p.Hints) > 0 })
+	if d.FieldHint != "" && !hinted {
+		return fmt.Errorf("%w: data.field_hint = %q: no problem of set %s has anything in that column", ErrData, d.FieldHint, s.Name)
+	}
+	return nil
 }

@@ -93,6 +93,18 @@ func TestArrangeRefuses(t *testing.T) {
 	require.ErrorContains(t, err, "2 problems of levels [1], open from step 0 on, fewer than the 4 of one step")
 }
 
+func TestColumnsThatDoNotExistAreRefused(t *testing.T) {
+	_, err := (&Set{Name: Smudged, endless: smudgedTrain}).Arrange(spec.Data{FieldAnswer: "a"})
+	require.ErrorIs(t, err, ErrData)
+	require.ErrorContains(t, err, `data.field_answer = "a": the problems of smudged are generated`)
+	_, err = listOf(3).Arrange(spec.Data{FieldHint: "h"})
+	require.ErrorContains(t, err, `data.field_hint = "h": no problem of set list has anything in that column`)
+	s := listOf(3)
+	s.problems[1].Hints = []string{"look"}
+	_, err = s.Arrange(spec.Data{FieldHint: "h"})
+	require.NoError(t, err)
+}
+
 func TestAttemptsAreDrawnByWeight(t *testing.T) {
 	batch, err := listOf(8000).Present(1, 0, 8000, spec.Attempts{Min: 2, Max: 5, Weights: []float64{1, 0, 2, 1}})
 	require.NoError(t, err)

@@ -20,6 +20,9 @@ type State struct {
 	KLCoefficient float64 `json:"kl_coefficient"`
 }
 
+// ErrState: a checkpoint's folder does not hold the state that its settings need. Reading it again does not help.
+var ErrState = errors.New("unusable state of the update")
+
 // stateFile lies beside the learner's own files in a checkpoint.
 const stateFile = "update.json"
 
@@ -46,13 +49,13 @@ func ReadState(dir string, u spec.Update) (State, error) {
 	}
 	b, err := os.ReadFile(filepath.Join(dir, stateFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return s, fmt.Errorf("the checkpoint has no %s: it was made with update.kl_target 0: %w", stateFile, err)
+		return s, fmt.Errorf("%w: the checkpoint has no %s; it was made with update.kl_target 0", ErrState, stateFile)
 	}
 	if err != nil {
 		return s, err
 	}
 	if err := json.Unmarshal(b, &s); err != nil {
-		return s, fmt.Errorf("%s: %w", stateFile, err)
+		return s, fmt.Errorf("%w: %s: %w", ErrState, stateFile, err)
 	}
 	return s, nil
 }

@@ -96,6 +96,7 @@ func TestStateIsKeptBesideTheLearners(t *testing.T) {
 	require.Empty(t, entries, "nothing to keep without a target")
 	u.KLTarget = 0.1
 	_, err = update.ReadState(dir, u)
+	require.ErrorIs(t, err, update.ErrState)
 	require.ErrorContains(t, err, "update.json")
 	want := update.State{KLCoefficient: 0.1 + 1e-17/3}
 	require.NoError(t, want.Write(dir, u))
@@ -104,5 +105,5 @@ func TestStateIsKeptBesideTheLearners(t *testing.T) {
 	require.Equal(t, want, got)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "update.json"), []byte("{"), 0o644))
 	_, err = update.ReadState(dir, u)
-	require.Error(t, err)
+	require.ErrorIs(t, err, update.ErrState)
 }
