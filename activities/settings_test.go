@@ -117,6 +117,11 @@ func TestEveryKeyOfTheSpecCounts(t *testing.T) {
 	require.Equal(t, append([]string{"other"}, plain[1:]...), w.trace(t, `name=other`), "the settings themselves are not among what is compared")
 	var keys []string
 	walkKeys(reflect.TypeOf(spec.Run{}), "", &keys)
+	requireEach(t, keys, changes, elsewhere, w.trace)
+}
+
+// requireEach compares a run with each key changed to the run without.
+func requireEach(t *testing.T, keys []string, changes map[string]change, elsewhere map[string]string, trace func(*testing.T, ...string) []string) {
 	for _, key := range keys {
 		t.Run(key, func(t *testing.T) {
 			if at, ok := elsewhere[key]; ok {
@@ -125,7 +130,7 @@ func TestEveryKeyOfTheSpecCounts(t *testing.T) {
 			}
 			c, ok := changes[key]
 			require.True(t, ok, "a new setting: give it a value in changes, or name in elsewhere the test that shows what it does")
-			before, after := w.trace(t, c.with...), w.trace(t, append(slices.Clone(c.with), key+"="+c.value)...)
+			before, after := trace(t, c.with...), trace(t, append(slices.Clone(c.with), key+"="+c.value)...)
 			require.Greater(t, len(before), 1, "%v", before)
 			require.Equal(t, c.refused, len(after) == 1, "%v", after)
 			require.NotEqual(t, before, after, "%s = %s changes nothing", key, c.value)
@@ -261,7 +266,11 @@ func (w *walk) play(t *testing.T, settings string) []string {
 	}
 	plan, err := json.Marshal(out.Plan)
 	require.NoError(t, err)
-	facts := []string{out.Name, string(plan), fmt.Sprint(w.asked, " requests")}
+	return append([]string{out.Name, string(plan), fmt.Sprint(w.asked, " requests")}, contents(t, store)...)
+}
+
+// contents describes all that lies in a store but the settings themselves, and what the clock says.
+func contents(t *testing.T, store blob.Store) (facts []string) {
 	require.NoError(t, store.List(t.Context(), "", func(o blob.Info) error {
 		name := path.Base(o.Key)
 		switch {

@@ -4,6 +4,8 @@ package activitytest
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -29,6 +31,8 @@ type Engine struct {
 	learners int
 	// OnLearner, when not nil, wraps every new learner.
 	OnLearner func(update.Learner) update.Learner
+	// OnImitator, when not nil, wraps every new imitator.
+	OnImitator func(update.Imitator) update.Imitator
 	// Broken is what Check says of every model's weights.
 	Broken error
 	// Full is what Fits says of every run.
@@ -79,12 +83,20 @@ func (e *Engine) NewLearner(_ context.Context, o activities.LearnerOptions) (upd
 
 // NewImitator implements activities.Engine.
 func (e *Engine) NewImitator(_ context.Context, o activities.ImitatorOptions) (update.Imitator, error) {
-	return updatetest.NewImitator(updatetest.ImitatorOptions{Model: o.Model, State: o.State, Optimizer: o.Optimizer})
+	i, err := updatetest.NewImitator(updatetest.ImitatorOptions{Model: o.Model, State: o.State, Optimizer: o.Optimizer})
+	if err == nil && e.OnImitator != nil {
+		return e.OnImitator(i), nil
+	}
+	return i, err
 }
 
-// Create implements activities.Engine.
-func (e *Engine) Create(_ context.Context, dir string, _ spec.Architecture, alphabet string, seed uint64) error {
-	return updatetest.Create(dir, alphabet, seed)
+// Create implements activities.Engine. A bigram model has no architecture; the one asked for is written beside it.
+func (e *Engine) Create(_ context.Context, dir string, a spec.Architecture, alphabet string, seed uint64) error {
+	b, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
+	return errors.Join(updatetest.Create(dir, alphabet, seed), os.WriteFile(filepath.Join(dir, "architecture.json"), b, 0o644))
 }
 
 // Presets holds the run preset "small" (six iterations of seconds), the fine-tuning preset "small", and the built-in

@@ -104,6 +104,7 @@ func (r Run) checkEstimator(c *checker) {
 	c.want(!critic || r.Update.ValueWeight > 0, "update.value_weight", r.Update.ValueWeight,
 		"a number above 0 with advantage.estimator %s: its values come from a critic", name)
 	c.want(critic || r.CriticWarmup == 0, "critic_warmup", r.CriticWarmup, "0 with advantage.estimator %s, which has no critic", name)
+	c.want(critic || !r.LoRA.Critic.Enabled(), "lora.critic.rank", r.LoRA.Critic.Rank, "0 with advantage.estimator %s, which has no critic", name)
 	if a.Estimator.Grouped() {
 		c.want(r.Data.GroupSize >= 2, "data.group_size", r.Data.GroupSize,
 			"at least 2 with advantage.estimator %s: an episode is compared with others of its group", name)
