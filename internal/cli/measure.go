@@ -21,19 +21,20 @@ import (
 
 const (
 	// measuredEpisodes is how many episodes a benchmark samples, and measuredTokens at most of each: seconds, not minutes.
-	measuredEpisodes = 128
-	measuredTokens   = 64
+	// standInEpisodes and standInTokens are those of a stand-in.
+	measuredEpisodes, standInEpisodes = 128, 32
+	measuredTokens, standInTokens     = 64, 16
 	// measurable is the number of parameters up to which a run's own model is measured.
 	measurable = 50_000_000
 )
 
 // standIn is measured in place of a model that is not on this machine or too large for a benchmark of seconds.
 var standIn = nn.Config{
-	Architecture: nn.Llama, HiddenSize: 256, IntermediateSize: 1024, Layers: 4, Heads: 4, KVHeads: 4, HeadDim: 64,
+	Architecture: nn.Llama, HiddenSize: 128, IntermediateSize: 512, Layers: 2, Heads: 2, KVHeads: 2, HeadDim: 64,
 	RMSNormEps: 1e-5, RopeTheta: 10_000, MaxPositions: 256,
 }
 
-const standInName = "a random stand-in of 4 layers, d 256, on smudged sums"
+const standInName = "a random stand-in of 2 layers, d 128, on smudged sums"
 
 // bench is one benchmark: a rollout and an update, each twice, because the first one also compiles.
 type bench struct {
@@ -41,12 +42,13 @@ type bench struct {
 	backend *engine.Backend
 	dir     string
 	problem []dataset.Presentation
+	tokens  int // of an episode, at most
 }
 
 // measure times sampling and learning on this machine: with the run's own model and problems where they are here and small
 // enough, else with a stand-in.
 func (a *app) measure(ctx context.Context, r spec.Run) (forecast.Speed, error) {
-	b := bench{run: r}
+	b := bench{run: r, tokens: measuredTokens}
 	var err error
 	if b.backend, err = engine.Open(a.cfg.Backend.Choice); err != nil {
 		return forecast.Speed{}, err
@@ -99,6 +101,8 @@ func (a *app) prepare(ctx context.Context, b *bench) (shape *forecast.Model, rem
 	}
 	b.run.Prompt.System, b.run.Prompt.Feedback = "{N}", "{n}" // all that the stand-in reads
 	b.run.Prompt.RepeatQuestion, b.run.Prompt.SingleAttempt = false, false
+	b.run.Attempts.Stop, b.tokens = spec.StopTurn, standInTokens
+	groups = max(1, standInEpisodes/b.run.Data.GroupSize)
 	set, err = dataset.Open(ctx, dataset.Smudged, dataset.Options{Split: dataset.Train})
 	if err == nil {
 		b.problem, err = set.Present(1, 0, groups, b.run.Attempts)
@@ -108,8 +112,8 @@ func (a *app) prepare(ctx context.Context, b *bench) (shape *forecast.Model, rem
 
 // time makes the two measurements.
 func (b *bench) time(ctx context.Context, speed *forecast.Speed, positions int) error {
-	cut := b.run.Attempts.MaxNewTokens > measuredTokens
-	b.run.Attempts.MaxNewTokens = min(b.run.Attempts.MaxNewTokens, measuredTokens)
+	cut := b.run.Attempts.MaxNewTokens > b.tokens
+	b.run.Attempts.MaxNewTokens = min(b.run.Attempts.MaxNewTokens, b.tokens)
 	episodes, seconds, err := b.sample(ctx, positions)
 	if err != nil {
 		return err
