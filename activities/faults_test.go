@@ -35,8 +35,7 @@ func TestAFaultyStoreChangesNothing(t *testing.T) {
 	presets := activitytest.Presets(t)
 	life := func(store blob.Store) []string {
 		h := newHost(t, store, presets, "h")
-		var plan activities.ResolveSpecOutput
-		plan = persist[activities.ResolveSpecOutput](t, h, h.Data.ResolveSpec, activities.ResolveSpecInput{Run: "r", Spec: []byte(`{"preset":"small"}`)})
+		plan := persist[activities.ResolveSpecOutput](t, h, h.Data.ResolveSpec, activities.ResolveSpecInput{Run: "r", Spec: []byte(`{"preset":"small"}`)})
 		at := activities.Position{Run: "r", Spec: plan.Spec, Base: plan.Base, Policy: plan.Base}
 		for range 4 {
 			batch := persist[activities.SampleBatchOutput](t, h, h.Data.SampleBatch, activities.SampleBatchInput{Run: "r", Spec: at.Spec, Step: at.Step()})

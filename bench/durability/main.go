@@ -35,7 +35,7 @@ import (
 func main() {
 	if err := run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "durability:", err)
-		os.Exit(1) //nolint:forbidigo // this is a main, of a tool
+		os.Exit(1)
 	}
 }
 

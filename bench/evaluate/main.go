@@ -19,7 +19,7 @@ func main() {
 	flag.Parse()
 	if err := write(*tokenizer, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "evaluate:", err)
-		os.Exit(1) //nolint:forbidigo // this is a main, of a tool
+		os.Exit(1)
 	}
 }
 

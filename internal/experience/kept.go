@@ -176,10 +176,10 @@ func toHalf(x float32) uint16 {
 func fromHalf(h uint16) float32 {
 	sign := uint32(h&0x8000) << 16
 	exponent, fraction := uint32(h>>10&0x1f), uint32(h&0x3ff)
-	switch {
-	case exponent == 31:
+	switch exponent {
+	case 31:
 		return math.Float32frombits(sign | 0x7f800000 | fraction<<13)
-	case exponent == 0:
+	case 0:
 		x := float32(fraction) / (1 << 24)
 		if sign != 0 {
 			return -x

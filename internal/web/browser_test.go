@@ -319,3 +319,10 @@ func TestScreenshots(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, shot.name+".webp"), picture, 0o644))
 	}
 }
+
+// change alters what the service knows of its first run.
+func (s *service) change(f func(*web.LiveRun)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(&s.runs[0])
+}

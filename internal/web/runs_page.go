@@ -27,11 +27,11 @@ type runRow struct {
 }
 
 // Share is the part of its iterations that a run has made, 0 to 1.
-func (r runRow) Share() float64 {
-	if r.Of == 0 {
+func (row runRow) Share() float64 {
+	if row.Of == 0 {
 		return 0
 	}
-	return min(1, float64(r.Step)/float64(r.Of))
+	return min(1, float64(row.Step)/float64(row.Of))
 }
 
 type runsView struct {

@@ -89,13 +89,6 @@ func (s *service) Steer(_ context.Context, run, action string, fields map[string
 
 func (s *service) Home() string { return "http://127.0.0.1:8233" }
 
-// change alters what the service knows of its first run.
-func (s *service) change(f func(*web.LiveRun)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f(&s.runs[0])
-}
-
 // What a hostile model says. None of it may be obeyed.
 const (
 	planted  = `<script>window.planted=1</script><img src=x onerror="window.planted=1"><svg/onload=window.planted=1>"'>{{7*7}}</pre></main><a href="javascript:window.planted=1">x</a>`

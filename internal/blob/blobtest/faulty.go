@@ -60,7 +60,7 @@ func fault(kind, op, key string) error { return fmt.Errorf("%s %s: %w: %s", op, 
 func (f *Faulty) Put(ctx context.Context, key string, body io.ReadSeeker, size int64, o blob.PutOptions) (blob.Info, error) {
 	switch kind := f.strikes("slow", "503 SlowDown", "reset mid-upload", "answer lost", "disk full"); kind {
 	case "", "slow":
-		time.Sleep(time.Duration(len(kind)) * 100 * time.Microsecond)
+		time.Sleep(time.Duration(len(kind)) * 100 * time.Microsecond) //nolint:forbidigo // slowness is the fault
 	case "reset mid-upload":
 		_, _ = io.CopyN(io.Discard, body, size/2) // nothing becomes visible, as Put's contract says
 		return blob.Info{}, fault(kind, "put", key)

@@ -45,7 +45,6 @@ type Meter struct {
 
 	trackerFailures *prometheus.CounterVec // by tracker
 
-	mu    sync.Mutex
 	facts *facts
 }
 
