@@ -78,6 +78,7 @@ func advance(t *testing.T, h host, at activities.Position, shards, steps int) ac
 		x := experienced(t, h, at, shards)
 		out := must[activities.UpdateOutput](t, h, h.Learner.Update, activities.UpdateInput{At: at, Experience: x})
 		at = at.After(activities.StepDone{Experience: x, Policy: out.Policy.Digest}, out.Policy)
+		require.NoError(t, h.Data.Commit(t.Context(), activities.CommitInput{Run: at.Run, Step: at.Step(), Record: out.Record}))
 	}
 	return at
 }
