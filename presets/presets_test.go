@@ -41,7 +41,7 @@ func TestPaperPresetIsThePaper(t *testing.T) {
 	require.NoError(t, err)
 	want := spec.Run{
 		Preset: "paper", Seed: 1, Iterations: 1280,
-		Model: spec.Model{Source: "Qwen2.5-Math-1.5B"},
+		Model: spec.Model{Source: "Qwen2.5-Math-1.5B", Compute: spec.Float32},
 		Data:  spec.Data{Train: "math-3to5", ProblemsPerStep: 1024, GroupSize: 1, ShardSize: 128},
 		Attempts: spec.Attempts{Min: 1, Max: 5, Stop: spec.StopBoxed, StopEvery: 64,
 			Budget: spec.BudgetShared, MaxNewTokens: 3000},
@@ -64,9 +64,12 @@ func TestPaperPresetIsThePaper(t *testing.T) {
 			Aggregation: spec.AggregateTokens, OldLogProbs: spec.OldRecomputed, ImportanceClip: 2},
 		Optimizer: spec.Optimizer{PolicyLR: 5e-7, CriticLR: 1e-5, Beta1: 0.9, Beta2: 0.95, Epsilon: 1e-8,
 			ClipNorm: 1, WarmupFraction: 0.03, FinalFraction: 0.1},
-		Checkpoint: spec.Checkpoint{Every: 8, Keep: 3},
+		LoRA: spec.LoRAs{ // rank 0: all weights train
+			Policy: spec.LoRA{Alpha: 32, Targets: spec.LinearModules()}, Critic: spec.LoRA{Alpha: 32, Targets: spec.LinearModules()},
+		},
+		Checkpoint: spec.Checkpoint{Every: 8, Keep: 3, Best: "accuracy"},
 		Evaluation: spec.Evaluation{Every: 8, Sets: []string{"aime2024", "amc2023", "math500", "minerva", "olympiadbench"},
-			Attempts: []int{1}, Final: []int{}, MaxNewTokens: 3000, ShardSize: 128},
+			Attempts: []int{1}, Final: []int{}, MaxNewTokens: 3000, TopP: 1, Samples: 1, ShardSize: 128, ParallelTemperature: 1},
 		Record: spec.Record{TokenScores: true},
 	}
 	require.Equal(t, want, r)

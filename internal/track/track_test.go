@@ -34,7 +34,7 @@ func putRun(t testing.TB, s blob.Store, run string, n int) {
 		putStep(t, s, run, step)
 	}
 	result := evaluate.Result{Run: run, Step: n, Sets: []evaluate.Set{{Name: "held-out: all", Problems: 2, Scores: []evaluate.Score{
-		{Attempts: 1, Correct: 1, N: 2, Accuracy: 0.5, SolvedAt: []int{0, -1}}, {Attempts: 2, Correct: 2, N: 2, Accuracy: 1, SolvedAt: []int{0, 1}},
+		{Attempts: 1, Samples: 1, Correct: 1, N: 2, Accuracy: 0.5, SolvedAt: []int{0, -1}}, {Attempts: 2, Samples: 1, Correct: 2, N: 2, Accuracy: 1, SolvedAt: []int{0, 1}},
 	}}}}
 	result.Finish()
 	b, err := result.Encode()

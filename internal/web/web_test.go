@@ -183,11 +183,11 @@ func TestDamagedRunsShowWhatIsThere(t *testing.T) {
 	put(t, store, activities.RecordKey("demo", 41), map[string]any{"version": 7, "run": "demo", "step": 41})
 	put(t, store, activities.RecordKey("demo", 42), record(42)) // names no experience
 	put(t, store, "runs/demo/checkpoints/000040/manifest.json", map[string]any{"version": 9, "run": "demo", "step": 40})
-	put(t, store, "runs/demo/evaluations/000040/result-000000000000.json", map[string]any{"version": 2})
+	put(t, store, "runs/demo/evaluations/000040/result-000000000000.json", map[string]any{"version": 3})
 	v := open(t, func(o *web.Options) { o.Store = store }).visitor(t)
 	status, body := v.get("/runs/demo")
 	require.Equal(t, http.StatusOK, status)
-	for _, want := range []string{"record 000039.json: half-written or damaged", "format version 7, this program reads 1", "version 9, this program knows 1", "format version 2, this program reads 1", "Accuracy at attempts"} {
+	for _, want := range []string{"record 000039.json: half-written or damaged", "format version 7, this program reads 1", "version 9, this program knows 1", "format version 3, this program reads 2", "Accuracy at attempts"} {
 		has(t, body, want)
 	}
 	status, body = v.get("/runs/demo/dialogues")
