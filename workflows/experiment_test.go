@@ -108,6 +108,9 @@ func TestACancelledExperimentLeavesCheckpointsToGoOnFrom(t *testing.T) {
 	again, env := w.experiment(t, fields, nil)
 	require.NoError(t, env.GetWorkflowError())
 	require.Equal(t, 4, again.Members[0].Result.Step)
+	records, err := activities.Records(t.Context(), w.store, "x-multi-seed1")
+	require.NoError(t, err)
+	require.Len(t, records, 4, "the step that was under way when the run was cancelled has its record")
 }
 
 func TestExperimentWaitsForARunOfItsName(t *testing.T) {

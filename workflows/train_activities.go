@@ -82,11 +82,14 @@ func (r *trainRun) update(ctx workflow.Context, experience blob.Ref, rates *upda
 	return out, err
 }
 
-// commit gives the record of the step that was just made its name.
+// commit gives the record of the step that was just made its name. A cancellation does not keep it from that: the step is
+// part of the checkpoint that a cancelled run leaves.
 func (r *trainRun) commit(ctx workflow.Context, record blob.Ref) error {
+	disconnected, cancel := workflow.NewDisconnectedContext(ctx)
+	defer cancel()
 	var a *activities.Data
 	in := activities.CommitInput{Run: r.state.Status.Run, Step: r.state.At.Step(), Record: record}
-	return workflow.ExecuteLocalActivity(instant(ctx, r.iteration()), a.Commit, in).Get(ctx, nil)
+	return workflow.ExecuteLocalActivity(instant(disconnected, r.iteration()), a.Commit, in).Get(disconnected, nil)
 }
 
 // keep stores the learner's full state as a checkpoint.
