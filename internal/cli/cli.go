@@ -82,7 +82,7 @@ func (a *app) newRoot() *cobra.Command {
 	}{
 		{"start", "Start:", []*cobra.Command{a.newQuickstart(), a.newUp(), a.newWorker(), a.newTrain(), a.newFork(), a.newFinetune(), a.newEval()}},
 		{"models", "Models:", []*cobra.Command{a.newChat(), a.newGenerate(), a.newLogprobs(), a.newExport(), a.newModel()}},
-		{"watch", "Watch and steer:", []*cobra.Command{a.newRuns(), a.newWeb(), a.newShow(), a.newPause(), a.newResume(), a.newSet(), a.newCheckpointNow(), a.newEvaluateNow(), a.newStop(), a.newCancel(), a.newLog(), a.newCheckpoints(), a.newCompare(), a.newReport(), a.newExportMetrics()}},
+		{"watch", "Watch and steer:", []*cobra.Command{a.newRuns(), a.newTop(), a.newWeb(), a.newShow(), a.newPause(), a.newResume(), a.newSet(), a.newCheckpointNow(), a.newEvaluateNow(), a.newStop(), a.newCancel(), a.newLog(), a.newCheckpoints(), a.newCompare(), a.newReport(), a.newExportMetrics()}},
 		{"tools", "Tools:", []*cobra.Command{newGradeCommand(), a.newFsck(), a.newDoctor(), a.newHealth(), a.newCodec(), a.newVersion()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: group.id, Title: group.title})

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -12,6 +14,9 @@ import (
 	"multiattempt/presets"
 	"multiattempt/worker"
 )
+
+// pagesMemory is where the garbage collector begins to work harder in a process that only serves pages. Unit: bytes.
+const pagesMemory = 80 << 20
 
 func (a *app) newWeb() *cobra.Command {
 	var storeOnly bool
@@ -27,6 +32,9 @@ proxy with TLS before them.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
+			if os.Getenv("GOMEMLIMIT") == "" {
+				debug.SetMemoryLimit(pagesMemory)
+			}
 			s, err := a.connectStore(ctx, storeOnly)
 			if err != nil {
 				return err
