@@ -79,7 +79,7 @@ func TestServicesAreFitForProduction(t *testing.T) {
 				require.Equal(t, want, d.Condition, "%s on %s", name, on)
 			}
 		}
-		require.True(t, bool(p.Networks["database"].Internal), "the database is for Temporal only")
+		require.True(t, p.Networks["database"].Internal, "the database is for Temporal only")
 		for name, s := range p.Services {
 			_, reaches := s.Networks["database"]
 			require.Equal(t, name == "postgres" || name == "schema" || name == "temporal", reaches, name)
