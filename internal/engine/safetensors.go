@@ -14,8 +14,9 @@ import (
 	"syscall"
 	"unsafe"
 
-	"github.com/gomlx/compute/dtypes/float16"
 	"github.com/google/renameio/v2"
+
+	"multiattempt/internal/half"
 )
 
 // ErrTensor: a safetensors file is broken, or a tensor is missing, misshapen or not finite.
@@ -320,7 +321,7 @@ func widen(raw []byte, dtype string) []float32 {
 		}
 	case "F16":
 		for i := range data {
-			data[i] = float16.FromBits(binary.LittleEndian.Uint16(raw[2*i:])).Float32()
+			data[i] = half.ToFloat32(binary.LittleEndian.Uint16(raw[2*i:]))
 		}
 	}
 	return data
@@ -335,7 +336,7 @@ func narrow(t Tensor, dtype string) ([]byte, error) {
 	for i, x := range t.Data {
 		bits := bfloat16(x)
 		if dtype == "F16" {
-			bits = toFloat16(x)
+			bits = half.FromFloat32(x)
 		}
 		if bits&exponents[dtype] == exponents[dtype] {
 			return nil, fmt.Errorf("%w: %s: expected numbers within the range of %s, found %v at element %d", ErrTensor, t.Name, dtype, x, i)
@@ -343,19 +344,6 @@ func narrow(t Tensor, dtype string) ([]byte, error) {
 		binary.LittleEndian.PutUint16(raw[2*i:], bits)
 	}
 	return raw, nil
-}
-
-// toFloat16 rounds to a float16, ties to even. The library makes zero of what lies below its normal numbers, 2^-14; down
-// there they are multiples of 2^-24, and the largest one carries into the first normal number.
-func toFloat16(x float32) uint16 {
-	if size := math.Abs(float64(x)); size < 0x1p-14 {
-		bits := uint16(math.RoundToEven(size * 0x1p24))
-		if math.Signbit(float64(x)) {
-			bits |= 0x8000
-		}
-		return bits
-	}
-	return float16.FromFloat32(x).Bits()
 }
 
 // bfloat16 rounds to the upper half of a float32's bits, ties to even.
