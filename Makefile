@@ -14,6 +14,10 @@ ifeq ($(shell go env GOARCH),amd64)
 export GOEXPERIMENT := simd
 endif
 
+# A checkout's own: the linter keeps its findings with the paths of the checkout that it found them in, and its exclusions by path
+# then miss them in another.
+export GOLANGCI_LINT_CACHE := $(CURDIR)/.cache/golangci-lint
+
 TOOLS := .cache/bin
 GOLANGCI := $(TOOLS)/golangci-lint-v2.12.2
 WORKFLOWCHECK := $(TOOLS)/workflowcheck-v0.6.0
