@@ -3,6 +3,8 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -170,13 +172,24 @@ func TestDryRunForecasts(t *testing.T) {
 	require.Positive(t, f.Time.Speed.SamplingRate)
 	require.Positive(t, f.Time.Speed.UpdateRate)
 	require.Positive(t, f.Time.Total)
-	require.Equal(t, f.Model.Parameters*4, f.Cost.Memory.Learner.Policy)
+	require.Greater(t, f.Cost.Memory.Weights, 3*4*f.Model.Parameters, "policy, critic, and reference")
+	require.Greater(t, f.Cost.Memory.Total, f.Cost.Memory.Learner)
+	require.Equal(t, 16, f.Time.Problems, "evaluation.limit of one set")
 
+	fetches := 0
+	hub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fetches++
+		w.WriteHeader(http.StatusNotFound)
+	}))
+	defer hub.Close()
+	t.Setenv("HF_ENDPOINT", hub.URL)
 	code, stdout, stderr = invoke(t, "train", "--preset", "paper", "--dry-run", "--backend", "go", "--set", "update.microbatch=32")
 	require.Equal(t, exitDone, code, stderr)
-	for _, want := range []string{"iterations: 1280", "Optimiser steps   10240: 8 an iteration", "Qwen2.5-Math-1.5B, 1543714304 parameters", "stand-in", "scaled by"} {
+	for _, want := range []string{"iterations: 1280", "Optimiser steps   10240: 8 an iteration", "Qwen2.5-Math-1.5B, 1543714304 parameters", "stand-in", "scaled by",
+		"of 1517 problems", "for dialogues of 4096 tokens", "only samples"} {
 		require.Contains(t, stdout, want)
 	}
+	require.Zero(t, fetches, "a forecast downloads nothing")
 	code, _, stderr = invoke(t, "train", "--preset", "tiny", "--json")
 	require.Equal(t, exitWrongInput, code, stderr)
 }

@@ -9,6 +9,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"multiattempt/internal/dataset"
 	"multiattempt/internal/engine"
 	"multiattempt/internal/forecast"
 	"multiattempt/internal/spec"
@@ -111,21 +112,38 @@ func (a *app) forecast(ctx context.Context, f *forecasted, speeds map[string]for
 		}
 		speeds[key] = speed
 	}
-	f.Time = forecast.Expect(f.Spec, f.Model, f.Cost, speed)
+	f.Time = forecast.Expect(f.Spec, f.Model, f.Cost, speed, a.examined(ctx, f.Spec))
 	return nil
 }
 
 // speedKey is equal for runs that need but one benchmark.
 func speedKey(r spec.Run) (string, error) {
-	b, err := json.Marshal(struct {
-		spec.Model
-		spec.Data
-		spec.Attempts
-		spec.Prompt
-		spec.Update
-		spec.Advantage
-	}{r.Model, r.Data, r.Attempts, r.Prompt, r.Update, r.Advantage})
+	b, err := json.Marshal([]any{r.Model, r.Data, r.Attempts, r.Prompt, r.Sampling, r.Advantage, r.Update, r.LoRA})
 	return string(b), err
+}
+
+// examined counts the problems of a run's evaluation sets: of those on this machine, of others as published; nothing is
+// fetched.
+func (a *app) examined(ctx context.Context, r spec.Run) (sets forecast.Sets) {
+	for _, name := range r.Evaluation.Sets {
+		n := dataset.TestProblems(name)
+		set, err := dataset.Open(ctx, name, dataset.Options{
+			Split: dataset.Test, DataDir: a.cfg.DataDir, Local: true, FieldQuestion: r.Data.FieldQuestion, FieldAnswer: r.Data.FieldAnswer,
+		})
+		if err == nil {
+			n = set.Len()
+		}
+		if n == 0 {
+			n = r.Evaluation.Limit // at most
+		}
+		if r.Evaluation.Limit > 0 {
+			n = min(n, r.Evaluation.Limit)
+		}
+		if sets.Problems += n; n == 0 {
+			sets.Unknown = append(sets.Unknown, name)
+		}
+	}
+	return sets
 }
 
 // shapeOf is the shape of a model that lies on this machine, or that is known by name; nil of others: nothing is fetched.
@@ -142,15 +160,7 @@ func (a *app) shapeOf(ctx context.Context, name string) (*forecast.Model, error)
 	if err != nil {
 		return nil, err
 	}
-	c := s.Config
-	m := &forecast.Model{
-		Name: name, Parameters: s.Parameters, Layers: c.Layers, HiddenSize: c.HiddenSize, Intermediate: c.IntermediateSize,
-		Heads: c.Heads, KVWidth: c.KVHeads * c.HeadDim, MaxPositions: c.MaxPositions,
-	}
-	if !c.TieEmbeddings {
-		m.HeadOnly = int64(c.VocabSize) * int64(c.HiddenSize)
-	}
-	return m, nil
+	return forecast.NewModel(name, s.Config), nil
 }
 
 // localModel finds a model without fetching it; the folder is empty when it is not on this machine. remove is to be called
@@ -185,20 +195,34 @@ func (a *app) printForecast(f forecasted) error {
 	a.printf("Iterations        %d of %d episodes\n", c.Iterations, c.EpisodesPerIteration)
 	a.printf("Optimiser steps   %d: %d an iteration\n", c.OptimizerSteps, c.OptimizerStepsPerIteration)
 	a.printf("Tokens            at most %d sampled an iteration\n", c.TokensPerIterationMax)
-	a.printf("Evaluations       %d, %d episodes of each problem in all\n", c.Evaluations, c.EpisodesPerProblem)
+	a.printf("Evaluations       %d of %d problems, %d episodes of each problem in all\n", c.Evaluations, f.Time.Problems, c.EpisodesPerProblem)
 	if f.Model == nil {
 		a.printf("Memory, storage   not known: %s\n", f.Unknown)
 	} else {
-		l, s := c.Memory.Learner, c.Memory.Sampler
-		a.printf("Model             %s, %d parameters, float32\n", f.Model.Name, f.Model.Parameters)
-		a.printf("Learner's device  %s: policy %s, critic %s, reference %s, gradients %s, Adam %s, activations at most %s\n",
-			inBytes(l.Total), inBytes(l.Policy), inBytes(l.Critic), inBytes(l.Reference), inBytes(l.Gradients), inBytes(l.Moments), inBytes(l.Activations))
-		a.printf("Sampler's device  %s: policy %s, cache of a shard at most %s\n", inBytes(s.Total), inBytes(s.Policy), inBytes(s.Cache))
+		a.printf("Model             %s, %d parameters\n", f.Model.Name, f.Model.Parameters)
+		a.printMemory(*c.Memory, f.Time.Speed)
 		a.printf("Storage           %s a checkpoint, up to %d kept; %s of weights published an iteration; %s in all, dialogues not counted\n",
 			inBytes(c.CheckpointBytes), c.CheckpointsKept, inBytes(c.PublishedBytesPerIt), inBytes(c.StorageBytes))
 	}
 	a.printf("%s\n", describeTime(f))
 	return nil
+}
+
+// printMemory writes what lies on a device, and whether this machine's is large enough.
+func (a *app) printMemory(m forecast.Memory, here forecast.Speed) {
+	a.printf("Memory            %s on a device that samples and learns, at most, for dialogues of %d tokens\n", inBytes(m.Total), m.RowTokens)
+	a.printf("  only learns     %s: weights of policy, critic and reference %s, Adam's moments %s, gradients %s, activations %s, Adam's copies %s\n",
+		inBytes(m.Learner), inBytes(m.Weights), inBytes(m.Moments), inBytes(m.Gradients), inBytes(m.Activations), inBytes(m.Adam))
+	a.printf("  only samples    %s: weights %s, cache of %d dialogues %s, activations %s\n",
+		inBytes(m.Sampler), inBytes(m.Policy), m.Rows, inBytes(m.Cache), inBytes(m.Step))
+	switch {
+	case here.Device == 0:
+	case here.Device < m.Total:
+		a.printf("  this machine    %s (%s): too small; adapters (lora.policy.rank, lora.critic.rank), model.compute bfloat16, a smaller\n"+
+			"                  update.microbatch or data.shard_size, or shorter dialogues take less\n", inBytes(here.Device), here.Backend)
+	default:
+		a.printf("  this machine    %s (%s): enough\n", inBytes(here.Device), here.Backend)
+	}
 }
 
 // describeTime says what is expected, and from what it is inferred.
@@ -209,6 +233,9 @@ func describeTime(f forecasted) string {
 		seconds(t.Total), seconds(t.Iteration), seconds(t.Evaluations))
 	if t.Bound {
 		text += ", if every episode uses its whole budget"
+	}
+	if len(t.UnknownSets) > 0 {
+		text += "; without those of " + strings.Join(t.UnknownSets, ", ") + ", whose size is not known here"
 	}
 	text += fmt.Sprintf("\n                  measured here on %s: %.0f tokens/s sampled, %.0f tokens/s learned from, backend %s",
 		t.Speed.Model, t.Speed.SamplingRate, t.Speed.UpdateRate, t.Speed.Backend)

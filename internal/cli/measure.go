@@ -54,7 +54,7 @@ func (a *app) measure(ctx context.Context, r spec.Run) (forecast.Speed, error) {
 		return forecast.Speed{}, err
 	}
 	defer b.backend.Close()
-	speed := forecast.Speed{Backend: b.backend.Name(), Model: r.Model.Source}
+	speed := forecast.Speed{Backend: b.backend.Name(), Device: b.backend.Capacity(ctx), Model: r.Model.Source}
 	shape, remove, err := a.prepare(ctx, &b)
 	if err != nil {
 		return speed, err
@@ -80,7 +80,7 @@ func (a *app) prepare(ctx context.Context, b *bench) (shape *forecast.Model, rem
 	}
 	groups := max(1, measuredEpisodes/b.run.Data.GroupSize)
 	set, err := dataset.Open(ctx, b.run.Data.Train, dataset.Options{
-		Split: dataset.Train, DataDir: a.cfg.DataDir, FieldQuestion: b.run.Data.FieldQuestion, FieldAnswer: b.run.Data.FieldAnswer,
+		Split: dataset.Train, DataDir: a.cfg.DataDir, Local: true, FieldQuestion: b.run.Data.FieldQuestion, FieldAnswer: b.run.Data.FieldAnswer,
 	})
 	if shape != nil && shape.Parameters <= measurable && err == nil {
 		if b.dir, remove, err = a.localModel(ctx, source); err == nil && b.dir != "" {

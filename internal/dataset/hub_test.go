@@ -88,3 +88,13 @@ func TestOpenSaysWhereItLooked(t *testing.T) {
 	_, err = dataset.Open(context.Background(), "gsm8k", dataset.Options{Split: dataset.Test})
 	require.ErrorContains(t, err, "--data-dir")
 }
+
+func TestOpenFetchesNothingWhereOnlyThisMachineCounts(t *testing.T) {
+	requests := serveHub(t, "openai/gsm8k", map[string]string{"main/test.jsonl": `{"question":"Q","answer":"#### 4"}`}, "")
+	for _, name := range []string{"gsm8k", dataset.MathHard} {
+		_, err := dataset.Open(context.Background(), name, dataset.Options{Split: dataset.Train, Local: true})
+		require.ErrorIs(t, err, dataset.ErrHub)
+		require.ErrorContains(t, err, "nothing is fetched")
+	}
+	require.Zero(t, *requests)
+}

@@ -13,18 +13,19 @@ type named struct {
 	train      string // the Hub's name of the training split; empty: an evaluation set
 	test       string
 	mapping    mapping
+	problems   int // of the test split, as published
 }
 
 // sets are the data sets known by name: the five evaluation sets of Chung, Du and Fu (arXiv 2503.04808), GSM8K
 // (arXiv 2110.14168) and MATH (arXiv 2103.03874). docs/datasets.md describes each.
 var sets = map[string]named{
-	"aime24":        {repository: "HuggingFaceH4/aime_2024", test: "train", mapping: usual},
-	"amc23":         {repository: "math-ai/amc23", test: "test", mapping: usual},
-	"math500":       {repository: "HuggingFaceH4/MATH-500", test: "test", mapping: usual},
-	"minerva_math":  {repository: "math-ai/minervamath", test: "test", mapping: usual},
-	"olympiadbench": {repository: "math-ai/olympiadbench", test: "test", mapping: usual},
-	"gsm8k":         {repository: "openai/gsm8k", config: "main", train: "train", test: "test", mapping: usual},
-	"math":          {repository: "EleutherAI/hendrycks_math", train: "train", test: "test", mapping: usual},
+	"aime24":        {repository: "HuggingFaceH4/aime_2024", test: "train", mapping: usual, problems: 30},
+	"amc23":         {repository: "math-ai/amc23", test: "test", mapping: usual, problems: 40},
+	"math500":       {repository: "HuggingFaceH4/MATH-500", test: "test", mapping: usual, problems: 500},
+	"minerva_math":  {repository: "math-ai/minervamath", test: "test", mapping: usual, problems: 272},
+	"olympiadbench": {repository: "math-ai/olympiadbench", test: "test", mapping: usual, problems: 675},
+	"gsm8k":         {repository: "openai/gsm8k", config: "main", train: "train", test: "test", mapping: usual, problems: 1319},
+	"math":          {repository: "EleutherAI/hendrycks_math", train: "train", test: "test", mapping: usual, problems: 5000},
 }
 
 // aliases are other names in use for sets.
@@ -44,6 +45,14 @@ func Names() []string {
 	names := append(slices.Collect(maps.Keys(sets)), Smudged, MathHard)
 	slices.Sort(names)
 	return names
+}
+
+// TestProblems is how many problems the set called name has for evaluation, as published; 0 when that is not known here.
+func TestProblems(name string) int {
+	if canonical, ok := aliases[name]; ok {
+		name = canonical
+	}
+	return sets[name].problems
 }
 
 // mathHard selects from all MATH problems those of level 3 to 5 whose question is not in held.

@@ -23,6 +23,8 @@ type Options struct {
 	Split Split
 	// DataDir is where named sets are looked for before the Hugging Face Hub; empty means the Hub only.
 	DataDir string
+	// Local keeps a named set that is not in DataDir from being looked for on the Hub, be it in its cache: ErrHub.
+	Local bool
 	// FieldQuestion and FieldAnswer name the columns of a file; empty means the usual names (docs/datasets.md).
 	FieldQuestion, FieldAnswer string
 	// FieldHint names the column with hints, a text or a list of texts; empty means that there are none.
@@ -90,6 +92,9 @@ func openNamed(ctx context.Context, name string, o Options) ([]Problem, []File, 
 			return readProblems([]hubFile{{local: path}}, m)
 		}
 	}
+	if o.Local {
+		return nil, nil, fmt.Errorf("%w: %s is not in the data folder, and nothing is fetched", ErrHub, name)
+	}
 	files, err := set.fetch(ctx, split)
 	if err != nil {
 		if o.DataDir != "" {
@@ -122,7 +127,7 @@ func openMathHard(ctx context.Context, o Options) (*Set, error) {
 	var all []Problem
 	var files []File
 	for _, split := range []Split{Train, Test} {
-		problems, from, err := openNamed(ctx, "math", Options{Split: split, DataDir: o.DataDir})
+		problems, from, err := openNamed(ctx, "math", Options{Split: split, DataDir: o.DataDir, Local: o.Local})
 		if err != nil {
 			return nil, err
 		}
@@ -132,7 +137,7 @@ func openMathHard(ctx context.Context, o Options) (*Set, error) {
 		}
 		files = append(files, from...)
 	}
-	held, from, err := openNamed(ctx, "math500", Options{Split: Test, DataDir: o.DataDir})
+	held, from, err := openNamed(ctx, "math500", Options{Split: Test, DataDir: o.DataDir, Local: o.Local})
 	if err != nil {
 		return nil, err
 	}

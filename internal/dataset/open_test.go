@@ -178,6 +178,8 @@ func TestOpenKnowsOtherNames(t *testing.T) {
 	write(t, filepath.Join(dir, "aime24.jsonl"), `{"problem":"P","answer":"025"}`)
 	set := open(t, "aime2024", dataset.Options{DataDir: dir})
 	require.Equal(t, "aime24", set.Name)
+	require.Equal(t, 30, dataset.TestProblems("aime2024"))
+	require.Zero(t, dataset.TestProblems("mine.jsonl"))
 }
 
 func TestOpenMathHardLeavesOutMATH500(t *testing.T) {
@@ -220,6 +222,7 @@ func TestOpenBenchmarks(t *testing.T) {
 	} {
 		set := open(t, name, dataset.Options{DataDir: dir})
 		require.Equal(t, want.n, set.Len(), name)
+		require.Equal(t, want.n, dataset.TestProblems(name))
 		first := set.Problems()[0]
 		require.Equal(t, want.id, first.ID)
 		require.Equal(t, want.answer, first.Answer)

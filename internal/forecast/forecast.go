@@ -1,22 +1,33 @@
 // Package forecast says before a run starts what it will cost: optimiser steps, tokens, memory, storage, and time.
 package forecast
 
-import "multiattempt/internal/spec"
+import (
+	"multiattempt/internal/nn"
+	"multiattempt/internal/spec"
+)
 
-// Model is what a network costs.
+// Model is a network whose cost is forecast.
 type Model struct {
-	Name         string `json:"name"`
-	Parameters   int64  `json:"parameters"` // of the policy; a head tied to the embedding counts once
-	HeadOnly     int64  `json:"-"`          // of those, in a logits head of its own, which a critic lacks
-	Layers       int    `json:"layers"`
-	HiddenSize   int    `json:"hidden_size"`
-	Intermediate int    `json:"intermediate_size"`
-	Heads        int    `json:"heads"`
-	KVWidth      int    `json:"kv_width"` // numbers of one position's keys in one layer; values as many
-	MaxPositions int    `json:"max_positions"`
+	Name         string    `json:"name"`
+	Parameters   int64     `json:"parameters"` // of the policy; a head tied to the embedding counts once
+	Layers       int       `json:"layers"`
+	HiddenSize   int       `json:"hidden_size"`
+	Intermediate int       `json:"intermediate_size"`
+	Heads        int       `json:"heads"`
+	KVWidth      int       `json:"kv_width"` // numbers of one position's keys in one layer; values as many
+	MaxPositions int       `json:"max_positions"`
+	Config       nn.Config `json:"-"`
 }
 
-// Cost is the forecast. Memory and storage are in bytes of float32 numbers; a field whose model is not known is nil.
+// NewModel is a network of the shape that c describes.
+func NewModel(name string, c nn.Config) *Model {
+	return &Model{
+		Name: name, Parameters: c.Parameters(), Layers: c.Layers, HiddenSize: c.HiddenSize, Intermediate: c.IntermediateSize,
+		Heads: c.Heads, KVWidth: c.KVHeads * c.HeadDim, MaxPositions: c.MaxPositions, Config: c,
+	}
+}
+
+// Cost is the forecast. Memory and storage are in bytes; a field whose model is not known is nil or 0.
 type Cost struct {
 	Iterations                 int `json:"iterations"`
 	EpisodesPerIteration       int `json:"episodes_per_iteration"`
@@ -28,34 +39,10 @@ type Cost struct {
 	Evaluations           int     `json:"evaluations"`
 	EpisodesPerProblem    int     `json:"evaluation_episodes_per_problem"` // over the whole run
 	Memory                *Memory `json:"memory,omitempty"`
-	CheckpointBytes       int64   `json:"checkpoint_bytes,omitempty"`
+	CheckpointBytes       int64   `json:"checkpoint_bytes,omitempty"` // of float32 numbers
 	CheckpointsKept       int     `json:"checkpoints_kept"`
 	StorageBytes          int64   `json:"storage_bytes,omitempty"` // checkpoints kept and the steps' weights between two of them; dialogues come on top
 	PublishedBytesPerIt   int64   `json:"published_bytes_per_iteration,omitempty"`
-}
-
-// Memory is what lies on a device, in bytes. One device that samples and learns holds both.
-type Memory struct {
-	Learner Learner `json:"learner"`
-	Sampler Sampler `json:"sampler"`
-}
-
-// Learner is the training half. Activations are those of one microbatch of longest dialogues, kept for the backward pass.
-type Learner struct {
-	Policy      int64 `json:"policy_bytes"`
-	Critic      int64 `json:"critic_bytes"`
-	Reference   int64 `json:"reference_bytes"`
-	Gradients   int64 `json:"gradients_bytes"`
-	Moments     int64 `json:"adam_moments_bytes"`
-	Activations int64 `json:"activations_bytes_max"`
-	Total       int64 `json:"total_bytes"`
-}
-
-// Sampler is the rollout half: a shard of longest dialogues.
-type Sampler struct {
-	Policy int64 `json:"policy_bytes"`
-	Cache  int64 `json:"kv_cache_bytes_max"`
-	Total  int64 `json:"total_bytes"`
 }
 
 const float = 4 // bytes
@@ -77,12 +64,8 @@ func Of(r spec.Run, model *Model) Cost {
 	if model == nil {
 		return c
 	}
-	length := model.MaxPositions
-	if r.Model.MaxLength > 0 {
-		length = min(length, r.Model.MaxLength)
-	}
-	c.Memory = &Memory{Learner: learner(r, model, length), Sampler: sampler(r, model, length)}
-	policy, value := trained(r, model)
+	c.Memory = memory(r, model.Config)
+	policy, value := trained(r, model.Config)
 	c.PublishedBytesPerIt = float * model.Parameters
 	c.CheckpointBytes = float * (policy + value + 2*(policy+value)) // weights and both moments
 	if r.LoRA.Policy.Enabled() {
@@ -113,51 +96,27 @@ func (c *Cost) evaluations(r spec.Run) {
 	}
 }
 
-// longest bounds a dialogue's tokens by the model's limit, as an opening's length is not known here.
-func longest(length, microbatch int) int64 { return int64(length) * int64(microbatch) }
-
-// trained counts the numbers that the optimiser changes in policy and critic: all weights, or their adapters.
-func trained(r spec.Run, m *Model) (policy, value int64) {
-	if policy = m.Parameters; r.LoRA.Policy.Enabled() {
-		policy = m.adapters(r.LoRA.Policy)
-	}
-	if !r.Update.Critic() {
-		return policy, 0
-	}
-	if value = m.Parameters - m.HeadOnly; r.LoRA.Critic.Enabled() {
-		value = m.adapters(r.LoRA.Critic)
+// trained counts the numbers that the optimiser changes in policy and critic: all weights, or their adapters. A critic's
+// scalar head is too small to count.
+func trained(r spec.Run, c nn.Config) (policy, value int64) {
+	policy = numbers(r.LoRA.Policy, c, c.Tensors())
+	if r.Update.Critic() {
+		value = numbers(r.LoRA.Critic, c, c.CriticTensors())
 	}
 	return policy, value
 }
 
-// adapters counts the numbers of low-rank adapters: rank × (in + out) for each linear map that is adapted.
-func (m *Model) adapters(l spec.LoRA) int64 {
-	d, kv, i := int64(m.HiddenSize), int64(m.KVWidth), int64(m.Intermediate)
-	ends := map[string]int64{ // in + out
-		"q_proj": 2 * d, "k_proj": d + kv, "v_proj": d + kv, "o_proj": 2 * d, "gate_proj": d + i, "up_proj": d + i, "down_proj": i + d,
+// numbers counts those of a network's adapters, or of all its weights.
+func numbers(l spec.LoRA, c nn.Config, all []nn.TensorSpec) (n int64) {
+	if l.Enabled() {
+		all = c.AdapterTensors(l)
 	}
-	n := int64(0)
-	for _, target := range l.Targets {
-		n += int64(l.Rank) * ends[target]
+	for _, t := range all {
+		size := int64(1)
+		for _, d := range t.Shape {
+			size *= int64(d)
+		}
+		n += size
 	}
-	return n * int64(m.Layers)
-}
-
-func learner(r spec.Run, m *Model, length int) Learner {
-	policy, value := trained(r, m)
-	l := Learner{Policy: float * policy, Critic: float * value, Reference: float * m.Parameters} // adapters share the reference
-	l.Gradients, l.Moments = float*max(policy, value), 2*float*(policy+value)                    // one network's gradients at a time
-	tokens := longest(length, r.Update.Microbatch)
-	layer := tokens * (8*int64(m.HiddenSize) + 3*int64(m.Intermediate) + int64(m.Heads)*int64(length))
-	l.Activations = float * int64(m.Layers) * layer
-	l.Total = l.Policy + l.Critic + l.Reference + l.Gradients + l.Moments + l.Activations
-	return l
-}
-
-func sampler(r spec.Run, m *Model, length int) Sampler {
-	s := Sampler{Policy: float * m.Parameters}
-	rows := min(r.Data.ShardSize, r.Data.ProblemsPerStep*r.Data.GroupSize)
-	s.Cache = float * 2 * int64(m.Layers) * int64(m.KVWidth) * longest(length, rows)
-	s.Total = s.Policy + s.Cache
-	return s
+	return n
 }

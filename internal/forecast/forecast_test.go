@@ -5,7 +5,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"multiattempt/internal/engine"
 	"multiattempt/internal/forecast"
+	"multiattempt/internal/nn"
 	"multiattempt/internal/spec"
 	"multiattempt/presets"
 )
@@ -27,11 +29,32 @@ func TestThePapersRunByHand(t *testing.T) {
 	require.Equal(t, int64(1024*3000), c.TokensPerIterationMax)
 	require.Equal(t, 159, c.Evaluations, "every 8 of 1,280 iterations, and none at the end")
 	const weights = 4 * 1_543_714_304
-	require.Equal(t, int64(weights), c.Memory.Learner.Policy)
-	require.Equal(t, int64(weights), c.Memory.Learner.Critic)
-	require.Equal(t, int64(4*weights), c.Memory.Learner.Moments, "two moments of two networks")
-	require.Equal(t, int64(6*weights), c.CheckpointBytes, "policy, critic and their moments")
-	require.Equal(t, int64(4*2*28*256*4096*128), c.Memory.Sampler.Cache, "128 dialogues of 4,096 tokens")
+	require.Equal(t, int64(1_543_714_304), m.Parameters)
+	require.Equal(t, int64(6*weights+3*head), c.CheckpointBytes, "policy, critic with its head, and their moments")
+	require.Equal(t, int64(weights), c.PublishedBytesPerIt)
+	require.Equal(t, 4096, c.Memory.RowTokens)
+	require.Equal(t, int64(3*weights+head), c.Memory.Weights)
+	require.Equal(t, int64(4*weights+2*head), c.Memory.Moments, "two moments of two networks")
+}
+
+// head is the size of the critic's scalar head, in bytes.
+const head = 4 * 1536
+
+// TestTheForecastIsTheLearnersOwn: what is printed before a run is what a learner reckons with before it begins.
+func TestTheForecastIsTheLearnersOwn(t *testing.T) {
+	for _, doc := range []string{
+		`{"preset":"paper"}`, `{"preset":"paper","model":{"compute":"bfloat16"},"lora":{"policy":{"rank":32},"critic":{"rank":32}}}`,
+		`{"preset":"gsm8k-smollm2"}`, `{"preset":"gsm8k-smollm2","update":{"value_weight":0},"advantage":{"estimator":"grpo","whiten":false},"data":{"group_size":2,"shard_size":2}}`,
+	} {
+		r := resolve(t, doc)
+		m := forecast.Known(r.Model.Source)
+		require.NotNil(t, m, r.Model.Source)
+		c, plan := forecast.Of(r, m), engine.PlanTraining(r, m.Config)
+		require.Equal(t, plan.Total(), c.Memory.Total)
+		require.Equal(t, plan.Sampler.Total(), c.Memory.Sampler)
+		require.Less(t, c.Memory.Learner, c.Memory.Total)
+		require.GreaterOrEqual(t, c.Memory.Learner, c.Memory.Weights+c.Memory.Moments+c.Memory.Gradients+c.Memory.Activations)
+	}
 }
 
 func TestWithoutACriticOrAModel(t *testing.T) {
@@ -40,32 +63,39 @@ func TestWithoutACriticOrAModel(t *testing.T) {
 	require.Nil(t, c.Memory)
 	require.Equal(t, int64(1024*5*10), c.TokensPerIterationMax)
 	require.Equal(t, 7, c.EpisodesPerProblem)
-	m := &forecast.Model{Name: "m", Parameters: 1000, HeadOnly: 100, Layers: 2, HiddenSize: 10, Intermediate: 20, Heads: 2, KVWidth: 10, MaxPositions: 50}
+	m := forecast.NewModel("m", nn.Config{
+		Architecture: nn.Llama, VocabSize: 30, HiddenSize: 8, IntermediateSize: 20, Layers: 2, Heads: 2, KVHeads: 1, HeadDim: 4, MaxPositions: 50,
+		RMSNormEps: 1e-5, RopeTheta: 1e4,
+	})
 	c = forecast.Of(r, m)
-	require.Zero(t, c.Memory.Learner.Critic)
-	require.Equal(t, int64(8000), c.Memory.Learner.Moments)
-	require.Equal(t, int64(12_000), c.CheckpointBytes)
+	require.Equal(t, 4*m.Parameters, c.Memory.Weights-4*m.Parameters, "policy and reference")
+	require.Equal(t, 8*m.Parameters, c.Memory.Moments)
+	require.Equal(t, 12*m.Parameters, c.CheckpointBytes)
 
 	r.LoRA.Policy = spec.LoRA{Rank: 2, Alpha: 1, Targets: []string{"q_proj", "k_proj"}}
 	c = forecast.Of(r, m)
-	require.Equal(t, int64(4*160), c.Memory.Learner.Policy, "2·(10+10) + 2·(10+10) in each of two layers")
-	require.Equal(t, int64(4*160*3+4000), c.CheckpointBytes, "adapters with moments, and the merged policy")
+	const adapters = 2 * 2 * (8 + 8 + 8 + 4) // in each of two layers, rank 2
+	require.Equal(t, 4*(m.Parameters+adapters), c.Memory.Weights, "the base once")
+	require.Equal(t, 4*(adapters*3+m.Parameters), c.CheckpointBytes, "adapters with moments, and the merged policy")
 }
 
 func TestExpectedTimeByHand(t *testing.T) {
 	r := resolve(t, `{"preset":"quickstart","iterations":10}`)
 	m := &forecast.Model{Name: "m", Parameters: 2000}
-	c := forecast.Of(r, m)
+	c := forecast.Of(r, nil)
+	sets := forecast.Sets{Problems: 1000, Unknown: []string{"mine"}}
 	speed := forecast.Speed{Model: "m", Parameters: 2000, SamplingRate: 1024, UpdateRate: 512, EpisodeTokens: 2}
-	got := forecast.Expect(r, m, c, speed)
+	got := forecast.Expect(r, m, c, speed, sets)
 	require.InDelta(t, 2+4, got.Iteration, 1e-9)
 	require.InDelta(t, 60, got.Training, 1e-9)
 	require.InDelta(t, 1000*7*2/1024., got.Evaluations, 1e-9)
 	require.False(t, got.Scaled)
+	require.Equal(t, []string{"mine"}, got.UnknownSets)
 
 	speed.Model, speed.Parameters, speed.EpisodeTokens = "stand-in", 1000, 0
-	got = forecast.Expect(r, m, c, speed)
+	got = forecast.Expect(r, m, c, speed, sets)
 	require.True(t, got.Scaled)
 	require.True(t, got.Bound)
 	require.InDelta(t, 2*(60+120), got.Iteration, 1e-9, "half as fast, and 60 tokens an episode")
+	require.InDelta(t, 2*1000*7*float64(r.Evaluation.MaxNewTokens)/1024, got.Evaluations, 1e-9)
 }
