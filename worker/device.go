@@ -23,7 +23,7 @@ import (
 // device is the engine as activities see it: model folders in, samplers and learners out, and the engine's permanent
 // errors told apart from those that go away.
 type device struct {
-	backend *engine.Backend
+	backend *engine.Backend // nil: of a worker that computes nothing
 	log     *slog.Logger
 }
 
@@ -55,7 +55,8 @@ func (d device) Describe(dir string) (activities.ModelInfo, error) {
 // Check reads a folder's weights.
 func (d device) Check(dir string) error { return permanent(engine.CheckFolder(dir)) }
 
-// Fits estimates what the run takes of the device.
+// Fits estimates what the run takes of the device. A worker that computes nothing does not know the devices of those that
+// do: it refuses nothing.
 func (d device) Fits(ctx context.Context, dir string, run spec.Run) error {
 	text, err := os.ReadFile(filepath.Join(dir, "config.json"))
 	if err != nil {
@@ -65,9 +66,11 @@ func (d device) Fits(ctx context.Context, dir string, run spec.Run) error {
 	if err != nil {
 		return permanent(err)
 	}
-	m, err := d.backend.CheckTraining(ctx, run, config)
-	if err != nil {
-		return permanent(err)
+	m := engine.PlanTraining(run, config)
+	if d.backend != nil {
+		if m, err = d.backend.CheckTraining(ctx, run, config); err != nil {
+			return permanent(err)
+		}
 	}
 	d.log.Info("memory estimate", "model", run.Model.Source, "estimate", m.String())
 	return nil

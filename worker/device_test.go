@@ -65,6 +65,15 @@ func TestFoldersThatAreNoModelAreRefused(t *testing.T) {
 	require.ErrorIs(t, err, activities.ErrModel)
 }
 
+func TestAWorkerThatComputesNothingResolvesRuns(t *testing.T) {
+	dir := t.TempDir()
+	a := spec.Architecture{HiddenSize: 8, IntermediateSize: 16, Layers: 1, Heads: 2, KVHeads: 1, MaxPositions: 32, RopeTheta: 10000}
+	control := device{nil, slog.New(slog.DiscardHandler)}
+	require.NoError(t, control.Create(t.Context(), dir, a, "ab", 1))
+	require.NoError(t, control.Check(dir))
+	require.NoError(t, control.Fits(t.Context(), dir, spec.Default()))
+}
+
 func TestOnlyTheEnginesPermanentErrorsAreMarked(t *testing.T) {
 	require.NoError(t, permanent(nil))
 	require.ErrorIs(t, permanent(fmt.Errorf("x: %w", engine.ErrTensor)), activities.ErrModel)
