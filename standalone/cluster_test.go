@@ -26,15 +26,15 @@ import (
 // cluster is an installation whose server, store and workers are processes of their own, each with its own folders, and
 // each started again whenever it ends.
 type cluster struct {
-	dir            string
-	temporal, s3   int // ports
-	key, secret    string
-	members        map[string]*member
-	client         client.Client
-	store          blob.Store
-	mu             sync.Mutex
-	kills          []kill
-	quiet, stopped bool
+	dir          string
+	temporal, s3 int // ports
+	key, secret  string
+	members      map[string]*member
+	client       client.Client
+	store        blob.Store
+	mu           sync.Mutex
+	kills        []kill
+	stopped      bool
 }
 
 // kill is a process that was killed, and where.
@@ -45,6 +45,7 @@ type member struct {
 	name string
 	args []string
 	next func() *failpoint // the failpoint of the process that starts next; nil: none
+	last bool              // not started again
 
 	mu    sync.Mutex
 	cmd   *exec.Cmd
@@ -78,8 +79,7 @@ func newCluster(t *testing.T, w workers) *cluster {
 	c.members["store"] = &member{name: "store", next: none, args: []string{"up", "--only", "store",
 		"--state-dir", filepath.Join(c.dir, "store"), "--s3-port", strconv.Itoa(c.s3), "--temporal-port", "0", "--ui-port", "0"}}
 	for name, roles := range w {
-		c.members[name] = &member{name: name, next: none, args: []string{"worker", "--roles", roles, "--backend", "go",
-			"--temporal", c.address(), "--s3", net.JoinHostPort("127.0.0.1", strconv.Itoa(c.s3)), "--cache-dir", filepath.Join(c.dir, name)}}
+		c.members[name] = &member{name: name, next: none, args: c.workerArgs(name, roles)}
 	}
 	t.Cleanup(c.stop)
 	c.start(t, "store")
@@ -89,6 +89,12 @@ func newCluster(t *testing.T, w workers) *cluster {
 		c.start(t, name)
 	}
 	return c
+}
+
+// workerArgs are the arguments of a worker process with a folder of its own.
+func (c *cluster) workerArgs(name, roles string) []string {
+	return []string{"worker", "--roles", roles, "--backend", "go", "--temporal", c.address(),
+		"--s3", net.JoinHostPort("127.0.0.1", strconv.Itoa(c.s3)), "--cache-dir", filepath.Join(c.dir, name)}
 }
 
 func (c *cluster) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(c.temporal)) }
@@ -117,23 +123,11 @@ func (c *cluster) connect(t *testing.T) {
 	})
 }
 
-// until asks again and again until done says so.
+// until returns when done says so.
 func (c *cluster) until(t *testing.T, what string, done func(ctx context.Context) bool) {
 	t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		ok := done(ctx)
-		cancel()
-		if ok {
-			return
-		}
-		select {
-		case <-t.Context().Done():
-			require.FailNow(t, "the test ended before "+what, c.tails())
-		case <-tick.C:
-		}
+	if !asked(t, nil, done) {
+		require.FailNow(t, "the test ended before "+what, c.tails())
 	}
 }
 
@@ -148,7 +142,7 @@ func (c *cluster) start(t *testing.T, name string) {
 		for {
 			_ = m.cmd.Wait()
 			c.mu.Lock()
-			stopped := c.stopped
+			stopped := c.stopped || m.last
 			c.mu.Unlock()
 			if stopped || m.launch(c) != nil {
 				return

@@ -122,8 +122,8 @@ func (p *process) wait(t *testing.T) int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// until asks again and again until done says so; it fails when the process ends before.
-func (p *process) until(t *testing.T, what string, done func(ctx context.Context) bool) {
+// asked asks again and again until done says so; false when ended was closed or the test was over before.
+func asked(t *testing.T, ended <-chan struct{}, done func(ctx context.Context) bool) bool {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -132,13 +132,23 @@ func (p *process) until(t *testing.T, what string, done func(ctx context.Context
 		ok := done(ctx)
 		cancel()
 		if ok {
-			return
+			return true
 		}
 		select {
-		case <-p.ended:
-			require.FailNow(t, "the process ended before "+what, "%v\n%s", p.result, &p.out)
+		case <-ended:
+			return false
+		case <-t.Context().Done():
+			return false
 		case <-tick.C:
 		}
+	}
+}
+
+// until returns when done says so; it fails when the process ends before.
+func (p *process) until(t *testing.T, what string, done func(ctx context.Context) bool) {
+	t.Helper()
+	if !asked(t, p.ended, done) {
+		require.FailNow(t, "the process ended before "+what, "%v\n%s", p.result, &p.out)
 	}
 }
 

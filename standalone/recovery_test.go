@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -14,23 +15,26 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
 )
 
-// TestRecoveryTimes prints how long a run stands still after a learner's and after the server's kill. The builds of the kill
-// tests have a heartbeat time-out of 4 s; others have 20 s.
+// endless is a run that no test sees the end of.
+const endless = `{"preset":"tiny","iterations":100000,"checkpoint":{"every":%d},"evaluation":{"every":0,"final_attempts":[]}}`
+
+// TestRecoveryTimes prints how long a run stands still after a learner's kill, with another learner and without, and after
+// the server's and the store's. The builds of the kill tests have a heartbeat time-out of 4 s; others have 20 s.
 func TestRecoveryTimes(t *testing.T) {
 	c := newCluster(t, workers{"control": "control,rollout", "learner-a": "learner"})
-	p := &failpoint{At: "step", Count: 15, File: filepath.Join(c.dir, "learner-a.hit")}
-	armed := true
+	hit := filepath.Join(c.dir, "learner-a.hit")
+	strike := make(chan *failpoint, 1)
 	c.members["learner-a"].next = func() *failpoint {
-		if !armed {
+		select {
+		case p := <-strike:
+			return p
+		default:
 			return nil
 		}
-		armed = false
-		return p
 	}
-	c.kill("learner-a") // the next process has the failpoint
-	c.train(t, "life", `{"preset":"tiny","iterations":100000,"checkpoint":{"every":5},"evaluation":{"every":0,"final_attempts":[]}}`)
 	step := func(ctx context.Context) int {
 		st, ok := status(ctx, c.client, "life")
 		if !ok {
@@ -38,24 +42,101 @@ func TestRecoveryTimes(t *testing.T) {
 		}
 		return st.Step
 	}
-	c.until(t, "the learner was killed in an update", func(context.Context) bool {
-		_, err := os.Stat(p.File)
-		return err == nil
-	})
-	c.goesOn(t, "a learner's kill in the middle of an update", step)
-	c.kill("server")
-	c.goesOn(t, "the server's kill", step)
-	c.kill("store")
-	c.goesOn(t, "the store's kill", step)
+	// killed lets the next learner be killed in an update, and measures from that moment on.
+	killed := func(what string, count int) {
+		strike <- &failpoint{At: "step", Count: count, File: hit}
+		c.kill("learner-a") // the next process has the failpoint
+		c.until(t, "the learner was killed in an update", func(context.Context) bool { return exists(hit) })
+		at, err := os.Stat(hit)
+		require.NoError(t, err)
+		require.NoError(t, os.Remove(hit))
+		c.goesOn(t, what, at.ModTime(), step)
+		c.shares(t, at.ModTime())
+	}
+
+	c.train(t, "life", fmt.Sprintf(endless, 12))
+	c.until(t, "step 1", func(ctx context.Context) bool { return step(ctx) >= 1 })
+	killed("a learner's kill in the middle of an update", 15)
+
+	c.members["learner-b"] = &member{name: "learner-b", next: func() *failpoint { return nil }, args: c.workerArgs("learner-b", "learner")}
+	c.start(t, "learner-b")
+	c.mu.Lock()
+	c.members["learner-a"].last = true
+	c.mu.Unlock()
+	began := time.Now()
+	c.kill("learner-a") // learner-b takes over, and nobody comes back
+	c.goesOn(t, "a learner's kill at any moment, with another one taking over for good", began, step)
+	c.shares(t, began)
+
+	for _, name := range []string{"server", "store"} {
+		c.kill(name)
+		c.goesOn(t, "the "+name+"'s kill", time.Now(), step)
+	}
 }
 
-// goesOn measures the time until the run has made another step.
-func (c *cluster) goesOn(t *testing.T, after string, step func(context.Context) int) {
+// goesOn waits until the run has made another step, and prints how long that took since began.
+func (c *cluster) goesOn(t *testing.T, after string, began time.Time, step func(context.Context) int) {
 	t.Helper()
-	began, at := time.Now(), -1
+	at := -1
 	c.until(t, "it was known where", func(ctx context.Context) bool { at = step(ctx); return at >= 0 })
 	c.until(t, "the run goes on", func(ctx context.Context) bool { return step(ctx) > at })
-	t.Logf("time to the next step after %s: %.1f s", after, time.Since(began).Seconds())
+	t.Logf("after %s: next step done after %.1f s", after, time.Since(began).Seconds())
+}
+
+// shares prints what the time since a learner's kill was spent on.
+func (c *cluster) shares(t *testing.T, began time.Time) {
+	t.Helper()
+	var ordinary []time.Duration
+	var lost *updateCall
+	for _, u := range c.updates(t, "life") {
+		if u.done.After(began) && lost == nil {
+			lost = &u
+		} else if u.attempt == 1 && !u.fallback {
+			ordinary = append(ordinary, u.done.Sub(u.started))
+		}
+	}
+	require.NotNil(t, lost)
+	slices.Sort(ordinary)
+	t.Logf("    in hand again after %.1f s (heartbeat time-out %s), then %.1f s for loading, replay and the update itself, which takes %.1f s",
+		lost.started.Sub(began).Seconds(), lost.heartbeat, lost.done.Sub(lost.started).Seconds(), ordinary[len(ordinary)/2].Seconds())
+}
+
+// updateCall is a policy update as the history tells it.
+type updateCall struct {
+	started, done time.Time // of the attempt that succeeded
+	heartbeat     time.Duration
+	attempt       int32
+	fallback      bool // the learner that holds the state had been asked before
+}
+
+// updates lists the policy updates of a run that succeeded.
+func (c *cluster) updates(t *testing.T, run string) (all []updateCall) {
+	t.Helper()
+	var calls map[int64]*updateCall
+	c.until(t, "the history was read", func(ctx context.Context) bool {
+		all, calls = nil, map[int64]*updateCall{}
+		failed := false
+		events := c.client.GetWorkflowHistory(ctx, run, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+		for events.HasNext() {
+			e, err := events.Next()
+			if err != nil {
+				return false
+			}
+			if a := e.GetActivityTaskScheduledEventAttributes(); a != nil && a.ActivityType.Name == "Update" {
+				calls[e.EventId] = &updateCall{heartbeat: a.HeartbeatTimeout.AsDuration(), fallback: failed}
+			} else if a := e.GetActivityTaskStartedEventAttributes(); a != nil && calls[a.ScheduledEventId] != nil {
+				calls[a.ScheduledEventId].started, calls[a.ScheduledEventId].attempt = e.EventTime.AsTime(), a.Attempt
+			} else if a := e.GetActivityTaskTimedOutEventAttributes(); a != nil && calls[a.ScheduledEventId] != nil {
+				failed = true
+			} else if a := e.GetActivityTaskCompletedEventAttributes(); a != nil && calls[a.ScheduledEventId] != nil {
+				calls[a.ScheduledEventId].done = e.EventTime.AsTime()
+				all = append(all, *calls[a.ScheduledEventId])
+				failed = false
+			}
+		}
+		return true
+	})
+	return all
 }
 
 // TestMemoryStaysFlat runs hundreds of iterations in one worker and prints its memory, open files and folders on the way.
@@ -64,7 +145,7 @@ func TestMemoryStaysFlat(t *testing.T) {
 	c := newCluster(t, workers{"control": "control,rollout,learner"})
 	c.train(t, "long", fmt.Sprintf(`{"preset":"tiny","iterations":%d,"checkpoint":{"every":10},"evaluation":{"every":0,"final_attempts":[]}}`, iterations))
 	var early, late footprint
-	for _, at := range []int{iterations / 10, iterations / 4, iterations / 2, iterations - 10} {
+	for _, at := range []int{iterations / 10, iterations / 4, iterations / 2, 3 * iterations / 4, iterations - 10} {
 		c.until(t, "step "+strconv.Itoa(at), func(ctx context.Context) bool {
 			st, ok := status(ctx, c.client, "long")
 			return ok && st.Step >= at
@@ -105,31 +186,116 @@ func (c *cluster) footprint(t *testing.T, name string) (f footprint) {
 	return f
 }
 
-// TestAWorkerEndsInOrder: SIGTERM in the middle of work drains within the stop time-out and leaves no process and no file
-// behind; a second signal ends at once.
+// TestAWorkerEndsInOrder: SIGTERM in the middle of work drains within the stop time-out and leaves no process and no
+// temporary file behind; what cannot finish in time is handed over; a second signal ends at once.
 func TestAWorkerEndsInOrder(t *testing.T) {
-	c := newCluster(t, workers{"control": "control", "compute": "rollout,learner"})
-	c.train(t, "life", `{"preset":"tiny","iterations":100000,"evaluation":{"every":0,"final_attempts":[]}}`)
-	c.until(t, "step 2", func(ctx context.Context) bool {
-		st, ok := status(ctx, c.client, "life")
-		return ok && st.Step >= 2
-	})
-	m := c.members["compute"]
-	codes := make(chan int, 2)
-	m.next = func() *failpoint { codes <- m.cmd.ProcessState.ExitCode(); return nil } // called once the process has ended
-	began := time.Now()
-	m.signal(syscall.SIGTERM)
-	require.Zero(t, <-codes, "a drained worker ends well: %s", m.out)
-	t.Logf("drained in %.1f s", time.Since(began).Seconds())
+	t.Run("work that ends in time is finished", func(t *testing.T) {
+		c := newCluster(t, workers{"control": "control", "compute": "rollout,learner"})
+		c.train(t, "life", fmt.Sprintf(endless, 5))
+		c.until(t, "step 2", func(ctx context.Context) bool {
+			st, ok := status(ctx, c.client, "life")
+			return ok && st.Step >= 2
+		})
+		code, took := c.end(t, "compute", syscall.SIGTERM)
+		require.Zero(t, code.ExitStatus(), "a drained worker ends well: %s", c.members["compute"].out)
+		t.Logf("drained in %.1f s", took.Seconds())
+		left, err := os.ReadDir(filepath.Join(c.dir, "compute", "workers", "0", "learner"))
+		require.NoError(t, err)
+		require.Empty(t, left)
 
-	st, ok := status(t.Context(), c.client, "life")
-	require.True(t, ok)
-	c.until(t, "the run goes on", func(ctx context.Context) bool {
-		now, ok := status(ctx, c.client, "life")
-		return ok && now.Step > st.Step
+		before, ok := status(t.Context(), c.client, "life")
+		require.True(t, ok)
+		c.start(t, "compute")
+		c.until(t, "the run goes on", func(ctx context.Context) bool {
+			now, ok := status(ctx, c.client, "life")
+			return ok && now.Step > before.Step
+		})
 	})
-	m.signal(syscall.SIGTERM)
-	time.Sleep(100 * time.Millisecond) // the first is being handled
-	m.signal(syscall.SIGTERM)
-	<-codes
+	t.Run("work that takes longer is handed over", func(t *testing.T) {
+		t.Setenv("MULTIATTEMPT_WORKER_STOP_TIMEOUT", "2s")
+		c := longUpdate(t)
+		code, took := c.end(t, "compute", syscall.SIGTERM)
+		require.Zero(t, code.ExitStatus(), "%s", c.members["compute"].out)
+		t.Logf("ended %.1f s after the signal, with a stop time-out of 2 s", took.Seconds())
+		c.start(t, "compute")
+		c.until(t, "another worker had the update", func(ctx context.Context) bool { return c.updateAttempt(ctx) > 1 })
+	})
+	t.Run("a second signal ends at once", func(t *testing.T) {
+		c := longUpdate(t)
+		m := c.members["compute"]
+		c.mu.Lock()
+		m.last = true
+		c.mu.Unlock()
+		began, signals := time.Now(), 0
+		asked(t, m.ended, func(context.Context) bool { // as a person does who is in a hurry
+			m.signal(syscall.SIGTERM)
+			signals++
+			return false
+		})
+		t.Logf("ended %.2f s after the first of %d signals", time.Since(began).Seconds(), signals)
+		status := m.cmd.ProcessState.Sys().(syscall.WaitStatus)
+		require.True(t, status.Signaled(), "%v: %s", m.cmd.ProcessState, m.out)
+		require.Equal(t, syscall.SIGTERM, status.Signal())
+		require.Equal(t, 1, c.updateAttempt(t.Context()), "the update was under way, and is still held for this worker")
+		require.Zero(t, processes(t, filepath.Join(c.dir, "compute")))
+	})
+}
+
+// end sends a signal to a member that is not to be started again, and returns how and after what time it ended.
+func (c *cluster) end(t *testing.T, name string, s syscall.Signal) (syscall.WaitStatus, time.Duration) {
+	t.Helper()
+	m := c.members[name]
+	c.mu.Lock()
+	m.last = true
+	c.mu.Unlock()
+	require.Equal(t, 1, processes(t, filepath.Join(c.dir, name)), "a worker is one process")
+	began := time.Now()
+	m.signal(s)
+	<-m.ended
+	took := time.Since(began)
+	require.Zero(t, processes(t, filepath.Join(c.dir, name)))
+	return m.cmd.ProcessState.Sys().(syscall.WaitStatus), took
+}
+
+// longUpdate is a cluster whose worker is in an update of minutes.
+func longUpdate(t *testing.T) *cluster {
+	t.Helper()
+	c := newCluster(t, workers{"control": "control", "compute": "rollout,learner"})
+	c.train(t, "life", `{"preset":"tiny","data":{"problems_per_step":512,"shard_size":128},"update":{"epochs":100},
+		"critic_warmup":0,"evaluation":{"every":0,"final_attempts":[]}}`)
+	c.until(t, "the update began", func(ctx context.Context) bool { return c.updateAttempt(ctx) > 0 })
+	return c
+}
+
+// updateAttempt is the number of the attempt of the update that a worker has in hand; 0 when none has.
+func (c *cluster) updateAttempt(ctx context.Context) int {
+	d, err := c.client.DescribeWorkflowExecution(ctx, "life", "")
+	if err != nil {
+		return 0
+	}
+	for _, a := range d.PendingActivities {
+		if a.ActivityType.Name == "Update" && a.State == enumspb.PENDING_ACTIVITY_STATE_STARTED {
+			return int(a.Attempt)
+		}
+	}
+	return 0
+}
+
+// processes counts those whose command line names the folder.
+func processes(t *testing.T, folder string) (n int) {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	require.NoError(t, err)
+	for _, file := range all {
+		b, err := os.ReadFile(file)
+		if err == nil && strings.Contains(string(b), folder) {
+			n++
+		}
+	}
+	return n
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }

@@ -246,17 +246,13 @@ func TestAPausedWorkerThatWakesUpChangesNothing(t *testing.T) {
 				roles, other = other, roles
 			}
 			add := func(name, roles string, p *failpoint) {
-				c.members[name] = &member{name: name, next: func() *failpoint { return p }, args: append([]string{"worker", "--roles", roles},
-					append(slices.Clone(c.members["control"].args[3:len(c.members["control"].args)-1]), filepath.Join(c.dir, name))...)}
+				c.members[name] = &member{name: name, next: func() *failpoint { return p }, args: c.workerArgs(name, roles)}
 				c.start(t, name)
 			}
 			add("other", other, nil)
 			add("paused", roles, &p)
 			c.train(t, "life", fmt.Sprintf(life, iterations))
-			c.until(t, "the worker halted", func(context.Context) bool {
-				_, err := os.Stat(p.File)
-				return err == nil
-			})
+			c.until(t, "the worker halted", func(context.Context) bool { return exists(p.File) })
 			step := func(ctx context.Context) int {
 				st, ok := status(ctx, c.client, "life")
 				if !ok {

@@ -65,9 +65,12 @@ func sampling(ctx workflow.Context, summary string) workflow.Context {
 	})
 }
 
+// silent names, to the server's retry policies, the failure of a worker that sends no heartbeats any more.
+const silent = "TemporalTimeout:Heartbeat"
+
 // learn runs an activity where the learner's state is: on the queue of the learner that holds it, or, when that one does
-// not take it in time or keeps failing, on the queue of any learner, which rebuilds the state. So two learners never
-// alternate and rebuild for ever.
+// not take it in time, falls silent or keeps failing, on the queue of any learner, which rebuilds the state. So two learners
+// never alternate and rebuild for ever.
 func learn(ctx workflow.Context, own, summary string, activity, in, out any) error {
 	options := workflow.ActivityOptions{
 		TaskQueue:           telemetry.LearnerQueue(workflow.GetInfo(ctx).TaskQueueName),
@@ -83,6 +86,7 @@ func learn(ctx workflow.Context, own, summary string, activity, in, out any) err
 		mine.ScheduleToStartTimeout = ownWait
 		mine.RetryPolicy = retry()
 		mine.RetryPolicy.MaximumAttempts = ownAttempts
+		mine.RetryPolicy.NonRetryableErrorTypes = []string{silent} // its state is lost with it: to wait for it gains nothing
 		err := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, mine), activity, in).Get(ctx, out)
 		if err == nil || !anotherMayTry(err) {
 			return err

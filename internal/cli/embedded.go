@@ -94,7 +94,7 @@ func (e *embedded) Close() error {
 // shutDown ends what embed started, after work that ended with err, and says so when it was interrupted.
 func (a *app) shutDown(e *embedded, err error) error {
 	if errors.Is(err, errInterrupted) {
-		a.notef("Stopping: running activities may finish within %s; a second Ctrl-C stops at once.\n", a.cfg.Worker.StopTimeout)
+		a.sayStopping()
 	}
 	return errors.Join(err, e.Close())
 }

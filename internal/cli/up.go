@@ -101,7 +101,7 @@ func addPorts(cmd *cobra.Command, p *ports) {
 func (a *app) untilStopped(cmd *cobra.Command, e *embedded) error {
 	select {
 	case <-cmd.Context().Done():
-		a.notef("Stopping: running activities may finish within %s; a second Ctrl-C stops at once.\n", a.cfg.Worker.StopTimeout)
+		a.sayStopping()
 		return e.Close()
 	case err := <-e.worker:
 		if err == nil {
@@ -110,6 +110,11 @@ func (a *app) untilStopped(cmd *cobra.Command, e *embedded) error {
 		e.worker <- nil // Close waits for it
 		return errors.Join(fmt.Errorf("worker: %w", err), e.Close())
 	}
+}
+
+// sayStopping tells whoever sent a signal what it does, and what another one does.
+func (a *app) sayStopping() {
+	a.notef("Stopping: running activities may finish within %s; a second Ctrl-C stops at once.\n", a.cfg.Worker.StopTimeout)
 }
 
 func (a *app) newWorker() *cobra.Command {
@@ -127,6 +132,7 @@ within worker.stop_timeout. Any number of workers may run.`,
 			}
 			s.Close() // proven reachable; the worker makes its own connections
 			a.notef("Worker on task queue %s of %s. Ctrl-C stops it in order.\n", s.cfg.Temporal.Queue, s.cfg.Temporal.Address)
+			defer context.AfterFunc(cmd.Context(), a.sayStopping)()
 			return worker.Run(cmd.Context(), s.cfg, a.log)
 		},
 	}
