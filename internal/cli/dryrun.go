@@ -228,9 +228,8 @@ func (a *app) printMemory(m forecast.Memory, here forecast.Speed) {
 // describeTime says what is expected, and from what it is inferred.
 func describeTime(f forecasted) string {
 	t := f.Time
-	seconds := func(s float64) string { return inWords(time.Duration(s * float64(time.Second))) }
 	text := fmt.Sprintf("Expected time     %s: %s an iteration, evaluations %s",
-		seconds(t.Total), seconds(t.Iteration), seconds(t.Evaluations))
+		roughly(t.Total), roughly(t.Iteration), roughly(t.Evaluations))
 	if t.Bound {
 		text += ", if every episode uses its whole budget"
 	}
@@ -243,6 +242,18 @@ func describeTime(f forecasted) string {
 		text += ";\n                  scaled by the number of parameters: an order of magnitude, no more"
 	}
 	return text + "\n"
+}
+
+// roughly writes seconds, however many.
+func roughly(seconds float64) string {
+	const day, year = 24 * 3600, 365 * 24 * 3600
+	switch {
+	case seconds >= 2*year:
+		return fmt.Sprintf("%.0f years", seconds/year)
+	case seconds >= 4*day:
+		return fmt.Sprintf("%.0f days", seconds/day)
+	}
+	return inWords(time.Duration(seconds * float64(time.Second)))
 }
 
 // inBytes writes a size as people read it.

@@ -103,8 +103,10 @@ func (a *app) evaluate(ctx context.Context, s *services, id string, in workflows
 		return err
 	}
 	if t := out.Timing; t != nil && t.Whole > 0 && t.Sampling > 0 {
-		a.printf("Time %s: %.1f %% in the sampler, %.1f %% in the grader; %d tokens sampled, %.0f a second of the sampler's time\n",
-			inWords(time.Duration(t.Whole*float64(time.Second))), 100*t.SamplingShare, 100*t.Grading/t.Whole, t.Tokens, float64(t.Tokens)/t.Sampling)
+		share := func(seconds float64) float64 { return 100 * seconds / t.Whole }
+		a.printf("Time %s: %.1f %% in the sampler, %.1f %% in the grader, %.1f %% elsewhere in rollouts; %d tokens sampled, %.0f a second of the sampler's time\n",
+			inWords(time.Duration(t.Whole*float64(time.Second))), 100*t.SamplingShare, share(t.Grading), share(t.Rollouts-t.Sampling-t.Grading),
+			t.Tokens, float64(t.Tokens)/t.Sampling)
 	}
 	return nil
 }

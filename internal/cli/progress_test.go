@@ -60,3 +60,9 @@ func TestExperienceStandsInForAnEstimate(t *testing.T) {
 	_, known = p.left(position{done: 6, total: 7})
 	require.False(t, known, "an estimate that has run out says nothing")
 }
+
+func TestRoughlyWritesAnyTime(t *testing.T) {
+	for seconds, want := range map[float64]string{90: "1m30s", 5 * 86400: "5 days", 1e11: "3171 years"} {
+		require.Equal(t, want, roughly(seconds))
+	}
+}
