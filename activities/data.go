@@ -9,6 +9,7 @@ import (
 	"multiattempt/internal/blob"
 	"multiattempt/internal/dataset"
 	"multiattempt/internal/reward"
+	"multiattempt/internal/reward/endpoint"
 	"multiattempt/internal/source"
 	"multiattempt/internal/spec"
 	"multiattempt/internal/update"
@@ -23,6 +24,7 @@ type Data struct {
 	sources       source.Finder
 	dataDir       string
 	library       dataset.Library
+	endpoints     endpoint.Connection
 	rewardSources map[string]reward.Source // of reward.source go:NAME
 }
 

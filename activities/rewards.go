@@ -22,8 +22,14 @@ func OfferReward(d *Data, name string, s reward.Source) {
 	d.rewardSources[name] = s
 }
 
-// checkSource refuses a reward that this program was not built with.
+// ReachEndpoints says how this process reaches HTTP endpoints of rewards. It is called before the first activity.
+func ReachEndpoints(d *Data, c endpoint.Connection) { d.endpoints = c }
+
+// checkSource refuses a reward that this program was not built with, or whose endpoint's secret is not here.
 func (d *Data) checkSource(r spec.Reward) error {
+	if _, err := d.endpoints.Secret(r); err != nil {
+		return &spec.InvalidError{What: "run", Fields: []spec.FieldError{{Path: "reward.secret", Allowed: err.Error()}}}
+	}
 	name, compiled := strings.CutPrefix(r.Source, spec.RewardGo)
 	if !compiled || d.rewardSources[name] != nil {
 		return nil
@@ -39,7 +45,11 @@ func (d *Data) checkSource(r spec.Reward) error {
 func (d *Data) rewards(ctx context.Context, run spec.Run, in RewardInput, episodes []rollout.Episode, pulse *pulse) ([]reward.Earned, error) {
 	batch := reward.Batch{Run: in.Run, Step: in.Step, Episodes: episodes}
 	if run.Reward.Endpoint() {
-		source := endpoint.New(run.Reward)
+		source, err := endpoint.New(run.Reward, d.endpoints)
+		if err != nil { // another worker of the queue may have it
+			return nil, fmt.Errorf("%w: %w", reward.ErrSource, err)
+		}
+		defer source.Close()
 		source.Progress = pulse.counter("rewards", len(episodes))
 		return reward.Ask(ctx, source, batch, run.Reward, run.Advantage.Credit)
 	}

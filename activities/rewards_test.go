@@ -84,6 +84,15 @@ func TestRewardsOfAnEndpointOrNone(t *testing.T) {
 	requireRetryable(t, err)
 }
 
+func TestARunWithoutItsEndpointsSecretDoesNotStart(t *testing.T) {
+	h := newHost(t, blob.NewMemory(), activitytest.Presets(t), "h")
+	_, err := do[activities.ResolveSpecOutput](t, h, h.Data.ResolveSpec, activities.ResolveSpecInput{
+		Run: "r", Spec: json.RawMessage(`{"preset":"small","reward":{"source":"https://rewards.example","secret":"env:REWARD_ABSENT"}}`),
+	})
+	requireFailure(t, err, activities.FailureInvalidSpec)
+	require.ErrorContains(t, err, "reward.secret: no secret for the endpoint of rewards: $REWARD_ABSENT is not set on this worker")
+}
+
 func experienceOf(t *testing.T, store blob.Store, ref blob.Ref) (x activities.Experience) {
 	t.Helper()
 	b, err := blob.Load(t.Context(), store, ref)

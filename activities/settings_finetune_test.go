@@ -42,30 +42,35 @@ var tuningChanges = map[string]change{
 	"optimizer.warmup_fraction": {value: `1`}, "optimizer.final_fraction": {value: `1`},
 }
 
-var tuningElsewhere = map[string]string{
-	"microbatch":    "internal/engine/imitator_test.go TestImitatorLearnsAndGoesOnWithTheSameBytes",
-	"model.compute": "internal/nn/precision_test.go TestBFloat16IsCloseToPyTorch",
+var tuningElsewhere = map[string]shown{
+	"microbatch":    {ofAnImitator, change{value: `2`}},
+	"model.compute": {ofAnImitator, change{value: `"bfloat16"`}},
 }
 
 // TestEveryKeyOfAFinetuningCounts is TestEveryKeyOfTheSpecCounts for fine-tuning.
 func TestEveryKeyOfAFinetuningCounts(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "dialogues.jsonl")
 	require.NoError(t, os.WriteFile(file, []byte(strings.Repeat(`{"messages":[{"role":"user","content":"1"},{"role":"assistant","content":"2"}]}`+"\n", 8)), 0o644))
-	presets, known := activitytest.Presets(t), map[string][]string{}
+	presets, known, told := activitytest.Presets(t), map[string][]string{}, map[string][]string{}
 	trace := func(t *testing.T, assignments ...string) []string {
 		id := strings.Join(assignments, "\n")
 		if known[id] == nil {
-			known[id] = tune(t, presets, strings.Split(strings.ReplaceAll(id, "FILE", file), "\n"))
+			known[id] = tune(t, presets, strings.Split(strings.ReplaceAll(id, "FILE", file), "\n"), func(settings string) {
+				told[id] = append(told[id], settings)
+			})
 		}
 		return known[id]
 	}
 	var keys []string
 	walkKeys(reflect.TypeOf(spec.Finetune{}), "", &keys)
-	requireEach(t, keys, tuningChanges, tuningElsewhere, trace)
+	requireEach(t, keys, tuningChanges, tuningElsewhere, trace, func(t *testing.T, assignments ...string) []string {
+		trace(t, assignments...)
+		return told[strings.Join(assignments, "\n")]
+	})
 }
 
 // tune makes the first part of a small fine-tuning with the assignments, and describes what it leaves behind.
-func tune(t *testing.T, presets activities.Presets, assignments []string) []string {
+func tune(t *testing.T, presets activities.Presets, assignments []string, told func(settings string)) []string {
 	const small = `{"steps":4,"steps_per_part":2,"data":{"batch_size":4},"prompt":{"system":"{N}","feedback":"{n}"},"optimizer":{"policy_lr":0.05},"microbatch":4}`
 	var set []string
 	for _, a := range assignments {
@@ -83,6 +88,7 @@ func tune(t *testing.T, presets activities.Presets, assignments []string) []stri
 	store := blob.NewMemory()
 	h := newHost(t, store, presets, "own")
 	shown := &watcher{hash: sha256.New()}
+	h.Engine.OnTold = told
 	h.Engine.OnImitator = func(i update.Imitator) update.Imitator {
 		shown.Imitator = i
 		return shown

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -57,6 +58,8 @@ var changes = map[string]change{
 	"grading.mode": {value: `"paper"`}, "grading.unboxed": {value: `true`},
 
 	"reward.source": {value: `"go:nothing"`, refused: true}, "reward.batch_size": {value: `3`, with: []string{`reward.source=ENDPOINT`}},
+	"reward.secret":  {value: `"env:REWARD_WALKED"`, with: []string{`reward.source=ENDPOINT`}},
+	"reward.header":  {value: `"X-Key"`, with: []string{`reward.source=ENDPOINT`, `reward.secret="env:REWARD_WALKED"`}},
 	"reward.correct": {value: `2`}, "reward.wrong": {value: `0`}, "reward.no_answer": {value: `-3`, with: []string{`attempts.max_new_tokens=8`}}, "reward.discount": {value: `0.5`},
 	"reward.repeat_penalty": {value: `0.5`},
 
@@ -85,26 +88,37 @@ var changes = map[string]change{
 	"evaluation.attempts": {value: `[2]`, with: []string{`evaluation.every=2`}}, "evaluation.final_attempts": {value: `[2]`},
 	"evaluation.max_new_tokens": {value: `5`}, "evaluation.temperature": {value: `1`}, "evaluation.shard_size": {value: `2`},
 	"evaluation.top_p": {value: `0.3`, with: []string{`evaluation.temperature=1`}}, "evaluation.samples": {value: `2`, with: []string{`evaluation.temperature=1`}},
-	"evaluation.parallel": {value: `2`},
+	"evaluation.parallel": {value: `2`}, "evaluation.parallel_temperature": {value: `0.2`, with: []string{`evaluation.parallel=2`}},
 	"record.token_scores": {value: `false`}, "record.rescored": {value: `2`},
 }
 
-// elsewhere names the tests that show what the others do: what a bigram model and a memory cannot show.
-var elsewhere = map[string]string{
-	"update.microbatch":               "internal/engine/trainer_test.go TestScoresOfAnEpisodeDoNotDependOnItsCompany",
-	"checkpoint.best":                 "workflows/experiment_test.go TestTheBestCheckpointSurvivesAResume",
-	"evaluation.parallel_temperature": "workflows/evaluate_test.go TestEvaluateSamplesAndSetsParallelSamplingBeside",
-	"evaluation.no_repeat_ngram_size": "internal/engine/draw_test.go TestNoRepeat",
-	"update.importance_clip":          "internal/engine/ppo_test.go TestTrainingAgreesWithPyTorch",
-	"reward.tries":                    "internal/reward/endpoint/endpoint_test.go TestWhatIsNoRewardIsAnError",
-	"reward.timeout_seconds":          "internal/reward/endpoint/endpoint_test.go TestAHangingEndpointTimesOut",
-	"model.compute":                   "internal/engine/lora_test.go TestBFloat16LearnerIsCloseToFloat32",
-	"lora.policy.rank":                "internal/engine/lora_test.go TestOnlyAdaptersAreTrained",
-	"lora.policy.alpha":               "internal/engine/lora_test.go TestOnlyAdaptersAreTrained",
-	"lora.policy.target_modules":      "internal/engine/lora_test.go TestStateOfOtherAdaptersIsRefused",
-	"lora.critic.rank":                "internal/engine/lora_test.go TestOnlyAdaptersAreTrained",
-	"lora.critic.alpha":               "internal/engine/lora_test.go TestOnlyAdaptersAreTrained",
-	"lora.critic.target_modules":      "internal/engine/lora_test.go TestOnlyAdaptersAreTrained",
+// shown is a setting whose effect a bigram model and a memory cannot show: change must alter what the engine is told, and
+// test, elsewhere, shows what the engine makes of it. Where change is left out, test shows all.
+type shown struct {
+	test string // file and name
+	change
+}
+
+const (
+	ofALearner   = "internal/engine/settings_test.go TestEverySettingOfALearnerCounts"
+	ofAnImitator = "internal/engine/settings_test.go TestEverySettingOfAnImitatorCounts"
+)
+
+// elsewhere has the settings of spec.Run that changes lacks.
+var elsewhere = map[string]shown{
+	"update.microbatch":               {ofALearner, change{value: `2`}},
+	"model.compute":                   {ofALearner, change{value: `"bfloat16"`}},
+	"lora.policy.rank":                {ofALearner, change{value: `2`}},
+	"lora.policy.alpha":               {ofALearner, change{value: `2`}},
+	"lora.policy.target_modules":      {ofALearner, change{value: `["q_proj"]`}},
+	"lora.critic.rank":                {ofALearner, change{value: `2`}},
+	"lora.critic.alpha":               {ofALearner, change{value: `2`}},
+	"lora.critic.target_modules":      {ofALearner, change{value: `["q_proj"]`}},
+	"evaluation.no_repeat_ngram_size": {"internal/engine/draw_test.go TestNoRepeat", change{value: `3`}},
+	"update.importance_clip":          {"internal/experience/scenario_test.go TestScenarios", change{}},
+	"checkpoint.best":                 {"workflows/experiment_test.go TestTheBestCheckpointSurvivesAResume", change{}},
+	"reward.tries":                    {"internal/reward/endpoint/endpoint_test.go TestRequestsAreRepeatedAsOftenAsTheSettingsSay", change{}},
+	"reward.timeout_seconds":          {"internal/reward/endpoint/endpoint_test.go TestAHangingEndpointTimesOut", change{}},
 }
 
 // TestEveryKeyOfTheSpecCounts walks all keys and proves that each changes what a run leaves behind, or its plan, or is
@@ -117,15 +131,21 @@ func TestEveryKeyOfTheSpecCounts(t *testing.T) {
 	require.Equal(t, append([]string{"other"}, plain[1:]...), w.trace(t, `name=other`), "the settings themselves are not among what is compared")
 	var keys []string
 	walkKeys(reflect.TypeOf(spec.Run{}), "", &keys)
-	requireEach(t, keys, changes, elsewhere, w.trace)
+	requireEach(t, keys, changes, elsewhere, w.trace, func(t *testing.T, assignments ...string) []string {
+		w.trace(t, assignments...)
+		return w.told[strings.Join(assignments, "\n")]
+	})
 }
 
-// requireEach compares a run with each key changed to the run without.
-func requireEach(t *testing.T, keys []string, changes map[string]change, elsewhere map[string]string, trace func(*testing.T, ...string) []string) {
+// requireEach compares a run with each key changed to the run without: by its trace, or by what the engine was told.
+func requireEach(t *testing.T, keys []string, changes map[string]change, elsewhere map[string]shown, trace, told func(*testing.T, ...string) []string) {
 	for _, key := range keys {
 		t.Run(key, func(t *testing.T) {
-			if at, ok := elsewhere[key]; ok {
-				requireTest(t, at)
+			if s, ok := elsewhere[key]; ok {
+				requireTest(t, s.test)
+				if s.value != "" {
+					require.NotEqual(t, told(t, s.with...), told(t, append(slices.Clone(s.with), key+"="+s.value)...), "the engine never hears of it")
+				}
 				return
 			}
 			c, ok := changes[key]
@@ -136,7 +156,7 @@ func requireEach(t *testing.T, keys []string, changes map[string]change, elsewhe
 			require.NotEqual(t, before, after, "%s = %s changes nothing", key, c.value)
 		})
 	}
-	for key := range changes {
+	for _, key := range slices.Concat(slices.Collect(maps.Keys(changes)), slices.Collect(maps.Keys(elsewhere))) {
 		require.Contains(t, keys, key)
 	}
 }
@@ -168,13 +188,15 @@ type walk struct {
 	presets  activities.Presets
 	problems string // file
 	endpoint string
-	asked    int // requests to the endpoint
+	asked    string // requests to the endpoint, by their headers
 	known    map[string][]string
+	told     map[string][]string // what the engine was told
 }
 
 func newWalk(t *testing.T) *walk {
 	t.Helper()
-	w := &walk{presets: activitytest.Presets(t), problems: filepath.Join(t.TempDir(), "problems.jsonl"), known: map[string][]string{}}
+	t.Setenv("REWARD_WALKED", "secret")
+	w := &walk{presets: activitytest.Presets(t), problems: filepath.Join(t.TempDir(), "problems.jsonl"), known: map[string][]string{}, told: map[string][]string{}}
 	var lines []string
 	for i := range 24 {
 		answer := fmt.Sprint(i % 10)
@@ -188,7 +210,7 @@ func newWalk(t *testing.T) *walk {
 	server := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		var in struct{ Episodes []struct{ Reward float64 } }
 		_ = json.NewDecoder(r.Body).Decode(&in)
-		w.asked++
+		w.asked += fmt.Sprintf("%s|%s;", r.Header.Get("Authorization"), r.Header.Get("X-Key"))
 		rewards := make([]float64, len(in.Episodes))
 		_ = json.NewEncoder(out).Encode(map[string]any{"rewards": rewards})
 	}))
@@ -229,8 +251,8 @@ func (w *walk) trace(t *testing.T, assignments ...string) []string {
 	}
 	doc, err = spec.Override(doc, spec.Run{}, set)
 	require.NoError(t, err)
-	w.asked = 0
-	w.known[id] = w.play(t, string(doc))
+	w.asked = ""
+	w.known[id] = w.play(t, string(doc), func(settings string) { w.told[id] = append(w.told[id], settings) })
 	return w.known[id]
 }
 
@@ -240,9 +262,10 @@ func unquoted(value string) (text string, err error) {
 	return text, err
 }
 
-func (w *walk) play(t *testing.T, settings string) []string {
+func (w *walk) play(t *testing.T, settings string, told func(settings string)) []string {
 	store := blob.NewMemory()
 	h := newHost(t, store, w.presets, "own")
+	h.Engine.OnTold = told
 	out, err := do[activities.ResolveSpecOutput](t, h, h.Data.ResolveSpec, activities.ResolveSpecInput{Run: "r", Spec: json.RawMessage(settings)})
 	if err != nil {
 		return []string{err.Error()}
@@ -253,20 +276,31 @@ func (w *walk) play(t *testing.T, settings string) []string {
 		kept := must[activities.CheckpointOutput](t, h, h.Learner.Checkpoint, activities.CheckpointInput{At: at})
 		at = at.At(kept.Checkpoint, kept.Policy)
 	}
-	task := activities.EvaluationTask{Run: "r", Step: at.Step(), Spec: at.Spec, Policy: at.Policy}
-	for _, s := range must[activities.OpenSetsOutput](t, h, h.Data.OpenSets, task).Sets {
-		for _, k := range slices.Concat(out.Plan.FinalAttempts, out.Plan.EvaluateAttempts) {
-			for shard := range s.Shards {
-				must[activities.RolloutOutput](t, h, h.Rollouts.Rollout, activities.RolloutInput{
-					Run: "r", Spec: at.Spec, Policy: at.Policy, Problems: s.Problems, Step: at.Step(), Shard: shard, Shards: s.Shards,
-					Evaluate: true, Set: s.Name, Attempts: k,
-				})
-			}
-		}
-	}
+	examine(t, h, activities.EvaluationTask{
+		Run: "r", Step: at.Step(), Spec: at.Spec, Policy: at.Policy, Parallel: out.Plan.Parallel,
+		Attempts: slices.Concat(out.Plan.FinalAttempts, out.Plan.EvaluateAttempts),
+	})
 	plan, err := json.Marshal(out.Plan)
 	require.NoError(t, err)
-	return append([]string{out.Name, string(plan), fmt.Sprint(w.asked, " requests")}, contents(t, store)...)
+	return append([]string{out.Name, string(plan), w.asked}, contents(t, store)...)
+}
+
+// examine rolls out an evaluation of every set at every k, and the single attempts beside them.
+func examine(t *testing.T, h host, task activities.EvaluationTask) {
+	for _, s := range must[activities.OpenSetsOutput](t, h, h.Data.OpenSets, task).Sets {
+		in := activities.RolloutInput{
+			Run: task.Run, Spec: task.Spec, Policy: task.Policy, Problems: s.Problems, Step: task.Step, Evaluate: true, Set: s.Name, Shards: s.Shards,
+		}
+		for _, in.Attempts = range task.Attempts {
+			for in.Shard = range s.Shards {
+				must[activities.RolloutOutput](t, h, h.Rollouts.Rollout, in)
+			}
+		}
+		in.Attempts, in.Parallel, in.Shards = 1, true, s.ParallelShards
+		for in.Shard = range s.ParallelShards {
+			must[activities.RolloutOutput](t, h, h.Rollouts.Rollout, in)
+		}
+	}
 }
 
 // contents describes all that lies in a store but the settings themselves, and what the clock says.

@@ -21,6 +21,7 @@ type Config struct {
 	Metrics  Metrics  `mapstructure:"metrics"`
 	Tracing  Tracing  `mapstructure:"tracing"`
 	Tracking Tracking `mapstructure:"tracking"`
+	Rewards  Rewards  `mapstructure:"rewards"`
 	// DataDir is where data sets and model folders are looked for by name; empty means the working directory.
 	DataDir string `mapstructure:"data_dir"`
 	// StateDir is where the embedded services keep their state, and say where they listen.
@@ -133,6 +134,12 @@ type Tracing struct {
 type Tracking struct {
 	TensorBoard string `mapstructure:"tensorboard"` // directory of event files
 	MLflow      MLflow `mapstructure:"mlflow"`
+}
+
+// Rewards says how HTTP endpoints of rewards are reached.
+type Rewards struct {
+	CAFile     string `mapstructure:"ca_file"`     // PEM; empty means the system's authorities
+	SecretsDir string `mapstructure:"secrets_dir"` // holds the files that runs may name as reward.secret; empty: none
 }
 
 // MLflow says how an MLflow tracking server is reached.

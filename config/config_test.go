@@ -69,6 +69,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		Tracing: config.Tracing{Endpoint: "http://127.0.0.1:4317", Ratio: 0.5},
 		Tracking: config.Tracking{TensorBoard: "/tensorboard", MLflow: config.MLflow{
 			URL: "http://127.0.0.1:5000", Experiment: "failures", Username: "u", Password: "password-that-must-not-show"}},
+		Rewards:  config.Rewards{CAFile: "/rewards.pem", SecretsDir: "/rewards"},
 		DataDir:  "/data",
 		StateDir: "/state",
 		CacheDir: "/cache",

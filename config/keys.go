@@ -58,6 +58,8 @@ func keys() []key {
 		{path: "tracking.mlflow.username", fallback: "", env: []string{"MLFLOW_TRACKING_USERNAME"}},
 		{path: "tracking.mlflow.password", fallback: "", env: []string{"MLFLOW_TRACKING_PASSWORD"}},
 		{path: "tracking.mlflow.token", fallback: "", env: []string{"MLFLOW_TRACKING_TOKEN"}},
+		{path: "rewards.ca_file", fallback: ""},
+		{path: "rewards.secrets_dir", fallback: ""},
 		{path: "data_dir", fallback: "", flag: "data-dir", env: []string{"MULTIATTEMPT_DATA"}, help: "where data sets and model folders lie"},
 		{path: "state_dir", fallback: "data", flag: "state-dir", help: "where the embedded services keep their state"},
 		{path: "cache_dir", fallback: defaultCacheDir(), flag: "cache-dir", help: "where downloads and fetched weights are kept"},

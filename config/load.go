@@ -110,6 +110,7 @@ func (c Config) absolute() (Config, error) {
 	tls := &c.Temporal.TLS
 	for _, path := range []*string{
 		&tls.CAFile, &tls.CertFile, &tls.KeyFile, &c.Temporal.Codec.KeyFile, &c.Store.CAFile, &c.Store.Dir, &c.Tracking.TensorBoard,
+		&c.Rewards.CAFile, &c.Rewards.SecretsDir,
 	} {
 		if *path == "" {
 			continue

@@ -55,7 +55,7 @@ func TestPaperPresetIsThePaper(t *testing.T) {
 		},
 		Sampling: spec.Sampling{Temperature: 1, TopP: 1},
 		Grading:  spec.Grading{Mode: "typed"},
-		Reward: spec.Reward{Source: "outcomes", BatchSize: 64, TimeoutSeconds: 30, Tries: 3,
+		Reward: spec.Reward{Source: "outcomes", BatchSize: 64, TimeoutSeconds: 30, Tries: 3, Header: "Authorization",
 			Correct: 1, Wrong: -0.5, NoAnswer: -1, Discount: 1},
 		Advantage: spec.Advantage{Estimator: spec.EstimatorGAE, Gamma: 1, Lambda: 0.99, Whiten: true, GroupStd: true,
 			Credit: spec.CreditEpisode, AttemptGamma: 1},

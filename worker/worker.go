@@ -18,6 +18,7 @@ import (
 	"multiattempt/config"
 	"multiattempt/internal/blob"
 	"multiattempt/internal/engine"
+	"multiattempt/internal/reward/endpoint"
 	"multiattempt/internal/telemetry"
 	"multiattempt/presets"
 	"multiattempt/workflows"
@@ -110,6 +111,13 @@ func compose(cfg config.Config, log *slog.Logger, store blob.Store, backend *eng
 	if cfg.Worker.Has(config.RoleControl) {
 		named := activities.Presets{Train: presets.Train(), Finetune: presets.Finetune(), Model: presets.Model}
 		set.Data = activities.NewData(store, e, models, named, Sources(cfg), cfg.DataDir)
+		endpoints := endpoint.Connection{SecretsDir: cfg.Rewards.SecretsDir}
+		if cfg.Rewards.CAFile != "" {
+			if endpoints.Authorities, err = authorities("rewards.ca_file", cfg.Rewards.CAFile); err != nil {
+				return activities.Set{}, err
+			}
+		}
+		activities.ReachEndpoints(set.Data, endpoints)
 	}
 	if cfg.Worker.Has(config.RoleRollout) {
 		set.Rollouts = activities.NewRollouts(store, e, models)

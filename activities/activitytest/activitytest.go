@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"multiattempt/activities"
 	"multiattempt/internal/blob"
 	"multiattempt/internal/dataset"
+	"multiattempt/internal/policy"
 	"multiattempt/internal/source"
 	"multiattempt/internal/spec"
 	"multiattempt/internal/update"
@@ -37,6 +39,9 @@ type Engine struct {
 	Broken error
 	// Full is what Fits says of every run.
 	Full error
+	// OnTold, when not nil, hears the settings of everything that is made, and those of every sampling: what a bigram model
+	// has no use for, too. Folders are left out.
+	OnTold func(settings string)
 }
 
 var _ activities.Engine = (*Engine)(nil)
@@ -65,15 +70,38 @@ func (e *Engine) Check(string) error { return e.Broken }
 // Fits implements activities.Engine.
 func (e *Engine) Fits(context.Context, string, spec.Run) error { return e.Full }
 
+// told reports settings.
+func (e *Engine) told(settings any) {
+	if e.OnTold != nil {
+		e.OnTold(fmt.Sprintf("%+v", settings))
+	}
+}
+
 // NewSampler implements activities.Engine.
 func (e *Engine) NewSampler(_ context.Context, dir string) (activities.Sampler, error) {
 	e.count(&e.samplers, 1)
-	return updatetest.NewSampler(dir)
+	s, err := updatetest.NewSampler(dir)
+	if err != nil || e.OnTold == nil {
+		return s, err
+	}
+	return toldSampler{s, e}, nil
+}
+
+// toldSampler reports what it is asked to sample with.
+type toldSampler struct {
+	activities.Sampler
+	engine *Engine
+}
+
+func (s toldSampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params, finished func(done int)) error {
+	s.engine.told(p)
+	return s.Sampler.Sample(ctx, rows, p, finished)
 }
 
 // NewLearner implements activities.Engine.
 func (e *Engine) NewLearner(_ context.Context, o activities.LearnerOptions) (update.Learner, error) {
 	e.count(&e.learners, 1)
+	e.told([]any{o.Update, o.Optimizer, o.LoRA, o.Compute, o.Seed})
 	l, err := updatetest.New(updatetest.Options{Model: o.Model, State: o.State, Reference: o.Reference, Update: o.Update, Optimizer: o.Optimizer})
 	if err == nil && e.OnLearner != nil {
 		l = e.OnLearner(l)
@@ -83,6 +111,7 @@ func (e *Engine) NewLearner(_ context.Context, o activities.LearnerOptions) (upd
 
 // NewImitator implements activities.Engine.
 func (e *Engine) NewImitator(_ context.Context, o activities.ImitatorOptions) (update.Imitator, error) {
+	e.told([]any{o.Optimizer, o.Compute, o.Microbatch})
 	i, err := updatetest.NewImitator(updatetest.ImitatorOptions{Model: o.Model, State: o.State, Optimizer: o.Optimizer})
 	if err == nil && e.OnImitator != nil {
 		return e.OnImitator(i), nil

@@ -11,6 +11,12 @@ type Reward struct {
 	BatchSize      int     `json:"batch_size"`
 	TimeoutSeconds float64 `json:"timeout_seconds"`
 	Tries          int     `json:"tries"`
+	// Secret says where a worker finds the value of the header by which an endpoint knows who asks: "env:REWARD_NAME", a
+	// variable of the worker's whose name begins with REWARD_, or "file:NAME", a file in its rewards.secrets_dir; empty: no
+	// such header. The value itself is never part of the settings, so it stands in no history, artefact or log.
+	Secret string `json:"secret"`
+	// Header names that header. The value is all of it: for "Authorization" it reads "Bearer …", for example.
+	Header string `json:"header"`
 
 	Correct  float64 `json:"correct"`   // some attempt was right
 	Wrong    float64 `json:"wrong"`     // never right, but some attempt had a boxed answer

@@ -26,7 +26,7 @@ func Default() Run {
 		Sampling: Sampling{Temperature: 1, TopP: 1},
 		Grading:  Grading{Mode: "typed"},
 		Reward: Reward{
-			Source: RewardOutcomes, BatchSize: 64, TimeoutSeconds: 30, Tries: 3,
+			Source: RewardOutcomes, BatchSize: 64, TimeoutSeconds: 30, Tries: 3, Header: "Authorization",
 			Correct: 1, Wrong: -0.5, NoAnswer: -1, Discount: 1,
 		},
 		Advantage: Advantage{

@@ -37,7 +37,7 @@ func TestGoodFiles(t *testing.T) {
 	}
 }
 
-// TestBadFiles resolves each *.bad.yaml, whose "# want:" lines must all stand in one error.
+// TestBadFiles resolves each *.bad.yaml, whose "# want:" lines must all stand in one error, and its "# not:" lines nowhere in it.
 func TestBadFiles(t *testing.T) {
 	for _, file := range glob(t, "testdata/*.bad.yaml") {
 		t.Run(filepath.Base(file), func(t *testing.T) {
@@ -50,6 +50,9 @@ func TestBadFiles(t *testing.T) {
 				if want, ok := strings.CutPrefix(strings.TrimSpace(line), "# want: "); ok {
 					require.ErrorContains(t, err, want)
 					wants++
+				}
+				if secret, ok := strings.CutPrefix(strings.TrimSpace(line), "# not: "); ok {
+					require.NotContains(t, err.Error(), secret)
 				}
 			}
 			require.Positive(t, wants, "the file says what it wants")

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"math"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -26,11 +27,45 @@ func (r Reward) check(c *checker) {
 	c.between("reward.batch_size", r.BatchSize, 1, maxEpisodes)
 	c.want(0 < r.TimeoutSeconds && r.TimeoutSeconds <= 3600, "reward.timeout_seconds", r.TimeoutSeconds, "above 0, at most 3600")
 	c.between("reward.tries", r.Tries, 1, 100)
+	r.checkSecret(c, u)
 	c.finite("reward.correct", r.Correct)
 	c.finite("reward.wrong", r.Wrong)
 	c.finite("reward.no_answer", r.NoAnswer)
 	c.want(0 < r.Discount && r.Discount <= 1, "reward.discount", r.Discount, "above 0, at most 1 (off)")
 	c.atLeastZero("reward.repeat_penalty", r.RepeatPenalty)
+}
+
+// Places of an endpoint's secret.
+const (
+	SecretVariable = "env:"  // prefix of Reward.Secret: a variable
+	SecretFile     = "file:" // prefix of Reward.Secret: a file
+	// SecretPrefix begins the names of variables that a run may have sent: not every variable of a worker is for everybody
+	// who may start a run.
+	SecretPrefix = "REWARD_"
+)
+
+// checkSecret requires the place of a secret, and keeps what may be one itself out of messages.
+func (r Reward) checkSecret(c *checker, source *url.URL) {
+	c.want(isToken(r.Header), "reward.header", r.Header, "a header's name")
+	if r.Secret == "" {
+		return
+	}
+	variable, isVariable := strings.CutPrefix(r.Secret, SecretVariable)
+	file, isFile := strings.CutPrefix(r.Secret, SecretFile)
+	placed := isVariable && len(variable) > len(SecretPrefix) && strings.HasPrefix(variable, SecretPrefix) && isToken(variable) ||
+		isFile && file != "" && !strings.ContainsAny(file, `/\`) && strings.Trim(file, ".") != ""
+	c.want(placed, "reward.secret", nil, `"env:%sNAME" or "file:NAME" (in the worker's rewards.secrets_dir), never the secret itself`, SecretPrefix)
+	c.want(r.Endpoint(), "reward.secret", nil, "only with an HTTP endpoint as reward.source")
+	if r.Endpoint() && source != nil {
+		host := source.Hostname()
+		local := host == "localhost" || net.ParseIP(host).IsLoopback()
+		c.want(source.Scheme == "https" || local, "reward.source", r.Source, "https://… with reward.secret, unless it is on this machine: the secret would travel in the open")
+	}
+}
+
+// isToken reports whether s may be the name of a header (RFC 9110) or, in capitals, of a variable.
+func isToken(s string) bool {
+	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == ""
 }
 
 var estimators = []Estimator{EstimatorGAE, EstimatorGRPO, EstimatorRLOO, EstimatorReinforce}

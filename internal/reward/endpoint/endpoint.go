@@ -4,6 +4,8 @@ package endpoint
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,9 +29,16 @@ const Version = 1
 // mostAnswer bounds what is read of an answer, in bytes.
 const mostAnswer = 64 << 20
 
+// Connection is what a worker's own settings say of reaching endpoints.
+type Connection struct {
+	Authorities *x509.CertPool // of endpoints' certificates; nil: the system's
+	SecretsDir  string         // holds the files that spec.Reward.Secret may name; empty: there are none
+}
+
 // Source is a reward.Source over HTTP.
 type Source struct {
 	settings spec.Reward
+	secret   string // value of the header settings.Header; empty: none is sent
 	client   *http.Client
 	// Pause waits before request number try (from 1) is repeated.
 	Pause func(ctx context.Context, try int) error
@@ -39,10 +48,22 @@ type Source struct {
 
 var _ reward.Source = (*Source)(nil)
 
-// New returns a source that asks r.Source.
-func New(r spec.Reward) *Source {
-	return &Source{settings: r, client: &http.Client{}, Pause: pause}
+// New returns a source that asks r.Source. ErrSecret: the secret that it names is not here.
+func New(r spec.Reward, c Connection) (*Source, error) {
+	secret, err := c.Secret(r)
+	if err != nil {
+		return nil, err
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{RootCAs: c.Authorities, MinVersion: tls.VersionTLS12}
+	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse // a secret is for the address that the settings name
+	}}
+	return &Source{settings: r, secret: secret, client: client, Pause: pause}, nil
 }
+
+// Close closes the connections that are kept open.
+func (s *Source) Close() { s.client.CloseIdleConnections() }
 
 // pause doubles from half a second, up to ten.
 func pause(ctx context.Context, try int) error {
@@ -110,6 +131,7 @@ func (s *Source) ask(ctx context.Context, b reward.Batch, outcomes []reward.Earn
 	}
 	for try := 1; ; try++ {
 		earned, err := s.post(ctx, body, b.Episodes)
+		err = s.redacted(err)
 		if err == nil || ctx.Err() != nil || try >= s.settings.Tries {
 			return earned, err
 		}
@@ -147,6 +169,9 @@ func (s *Source) post(ctx context.Context, body []byte, episodes []rollout.Episo
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	if s.secret != "" {
+		req.Header.Set(s.settings.Header, s.secret)
+	}
 	answer, err := s.client.Do(req)
 	if err != nil {
 		return nil, err

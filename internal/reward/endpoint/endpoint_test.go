@@ -30,6 +30,16 @@ func batch() (reward.Batch, []reward.Earned) {
 	return b, reward.All(b.Episodes, spec.Default().Reward)
 }
 
+// reach returns a source that does not wait between requests.
+func reach(t *testing.T, r spec.Reward, c endpoint.Connection) *endpoint.Source {
+	t.Helper()
+	s, err := endpoint.New(r, c)
+	require.NoError(t, err)
+	t.Cleanup(s.Close)
+	s.Pause = func(context.Context, int) error { return nil }
+	return s
+}
+
 // source asks a server that answers with each text in turn, or the last one for ever. It does not wait between requests.
 func source(t *testing.T, answers ...string) (s *endpoint.Source, requests *[]string) {
 	t.Helper()
@@ -54,9 +64,7 @@ func source(t *testing.T, answers ...string) (s *endpoint.Source, requests *[]st
 	t.Cleanup(server.Close)
 	r := spec.Default().Reward
 	r.Source, r.BatchSize, r.TimeoutSeconds, r.Tries = server.URL, 2, 30, 3
-	s = endpoint.New(r)
-	s.Pause = func(context.Context, int) error { return nil }
-	return s, requests
+	return reach(t, r, endpoint.Connection{}), requests
 }
 
 func TestRewardsOfAnEndpoint(t *testing.T) {
@@ -104,12 +112,28 @@ func TestWhatIsNoRewardIsAnError(t *testing.T) {
 	}
 }
 
+func TestRequestsAreRepeatedAsOftenAsTheSettingsSay(t *testing.T) {
+	b, outcomes := batch()
+	for _, tries := range []int{1, 5} {
+		r, asked := spec.Default().Reward, 0
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			asked++
+			w.WriteHeader(http.StatusBadGateway)
+		}))
+		defer server.Close()
+		r.Source, r.Tries = server.URL, tries
+		_, err := reach(t, r, endpoint.Connection{}).Reward(t.Context(), b, outcomes)
+		require.ErrorIs(t, err, endpoint.ErrEndpoint)
+		require.Equal(t, tries, asked)
+	}
+}
+
 func TestRequestsAreBoundedInTime(t *testing.T) {
 	b, outcomes := batch()
 	s, _ := source(t, "hang")
 	r := spec.Default().Reward
 	r.Source, r.TimeoutSeconds, r.Tries = "http://"+"127.0.0.1:1", 0.001, 2
-	unreachable := endpoint.New(r)
+	unreachable := reach(t, r, endpoint.Connection{})
 	unreachable.Pause = func(context.Context, int) error { return errors.New("the worker stops") }
 	_, err := unreachable.Reward(t.Context(), b, outcomes)
 	require.ErrorIs(t, err, endpoint.ErrEndpoint)
@@ -131,8 +155,7 @@ func TestAHangingEndpointTimesOut(t *testing.T) {
 	defer server.Close()
 	r := spec.Default().Reward
 	r.Source, r.TimeoutSeconds, r.Tries = server.URL, 0.01, 2
-	s := endpoint.New(r)
-	s.Pause = func(context.Context, int) error { return nil }
+	s := reach(t, r, endpoint.Connection{})
 	_, err := s.Reward(t.Context(), b, outcomes)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorIs(t, err, endpoint.ErrEndpoint)
