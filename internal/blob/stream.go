@@ -2,7 +2,6 @@ package blob
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -36,11 +35,7 @@ func PutStream(ctx context.Context, s Store, body io.ReadSeeker) (Ref, error) {
 }
 
 // SumStream returns the digest of all that r gives, and how many bytes there are.
-func SumStream(r io.Reader) (Digest, int64, error) {
-	h := sha256.New()
-	n, err := io.Copy(h, r)
-	return Digest(h.Sum(nil)), n, err
-}
+func SumStream(r io.Reader) (Digest, int64, error) { return CopySum(io.Discard, r) }
 
 // LoadFile writes the object that ref names to a local file, whose folder is made if needed, and checks size and digest
 // as Load does. The file appears under its name when it is whole.
@@ -80,7 +75,7 @@ func loadTo(ctx context.Context, s Store, ref Ref, to io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("load %s: %w", ref.Key, err)
 	}
-	got, size, err := SumStream(io.TeeReader(body, to))
+	got, size, err := CopySum(to, body)
 	if err = errors.Join(err, body.Close()); err != nil {
 		return fmt.Errorf("load %s: %w", ref.Key, err)
 	}

@@ -101,7 +101,7 @@ func stepPrefix(run string, step int) string { return fmt.Sprintf("%s%06d/", Pre
 // the same reference. A step that has a checkpoint with other content is ErrDiffers, and keeps it.
 func Save(ctx context.Context, s blob.Store, meta Meta, dir string) (Ref, error) {
 	m := Manifest{Version: FormatVersion, Meta: meta}
-	files, err := digestFiles(dir)
+	files, err := digestFiles(ctx, dir)
 	if err != nil {
 		return Ref{}, fmt.Errorf("checkpoint %s@%d: %w", meta.Run, meta.Step, err)
 	}
@@ -114,13 +114,14 @@ func Save(ctx context.Context, s blob.Store, meta Meta, dir string) (Ref, error)
 		return Ref{}, err
 	}
 	parts := stepPrefix(meta.Run, meta.Step) + "parts-" + blob.Sum(list).Short() + "/"
-	for _, f := range files {
-		f.Ref.Key = parts + f.Name
-		if err := putFile(ctx, s, f.Ref, filepath.Join(dir, filepath.FromSlash(f.Name))); err != nil {
-			return Ref{}, fmt.Errorf("checkpoint %s@%d: %w", meta.Run, meta.Step, err)
-		}
-		m.Files = append(m.Files, f)
+	err = eachPart(ctx, len(files), func(ctx context.Context, i int) error {
+		files[i].Ref.Key = parts + files[i].Name
+		return putFile(ctx, s, files[i].Ref, filepath.Join(dir, filepath.FromSlash(files[i].Name)))
+	})
+	if err != nil {
+		return Ref{}, fmt.Errorf("checkpoint %s@%d: %w", meta.Run, meta.Step, err)
 	}
+	m.Files = files
 	b, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return Ref{}, err
@@ -133,19 +134,23 @@ func Save(ctx context.Context, s blob.Store, meta Meta, dir string) (Ref, error)
 }
 
 // digestFiles lists the regular files below dir, ascending by name; their keys are still empty.
-func digestFiles(dir string) ([]blob.FolderFile, error) {
+func digestFiles(ctx context.Context, dir string) ([]blob.FolderFile, error) {
 	var files []blob.FolderFile
 	root := os.DirFS(dir)
 	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
+		if err == nil && !d.IsDir() {
+			files = append(files, blob.FolderFile{Name: name})
 		}
-		ref, err := digestFile(root, name)
-		files = append(files, blob.FolderFile{Name: name, Ref: ref})
 		return err
 	})
+	if err != nil {
+		return nil, err
+	}
 	slices.SortFunc(files, func(a, b blob.FolderFile) int { return strings.Compare(a.Name, b.Name) })
-	return files, err
+	return files, eachPart(ctx, len(files), func(_ context.Context, i int) (err error) {
+		files[i].Ref, err = digestFile(root, files[i].Name)
+		return err
+	})
 }
 
 // Find returns the reference of a step's checkpoint as it lies in the store, ErrNone when there is none.
@@ -202,11 +207,8 @@ func Load(ctx context.Context, s blob.Store, ref Ref, dir string) (Manifest, err
 		if !filepath.IsLocal(filepath.FromSlash(f.Name)) || path.Clean(f.Name) != f.Name {
 			return Manifest{}, fmt.Errorf("%w: %s lists the file %q", blob.ErrCorrupt, ref.Key, f.Name)
 		}
-		if err := getFile(ctx, s, f.Ref, filepath.Join(dir, filepath.FromSlash(f.Name))); err != nil {
-			return Manifest{}, fmt.Errorf("checkpoint %s@%d: %w", ref.Run, ref.Step, err)
-		}
 	}
-	return m, nil
+	return m, m.read(ctx, s, ref, func(name string) string { return filepath.Join(dir, filepath.FromSlash(name)) })
 }
 
 // Verify reads every part of a checkpoint and compares it with the manifest; it keeps nothing.
@@ -215,10 +217,16 @@ func Verify(ctx context.Context, s blob.Store, ref Ref) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range m.Files {
-		if err := getFile(ctx, s, f.Ref, os.DevNull); err != nil {
-			return fmt.Errorf("checkpoint %s@%d: %w", ref.Run, ref.Step, err)
-		}
+	return m.read(ctx, s, ref, func(string) string { return os.DevNull })
+}
+
+// read writes every part of the checkpoint to the file that to names, each verified.
+func (m Manifest) read(ctx context.Context, s blob.Store, ref Ref, to func(name string) string) error {
+	err := eachPart(ctx, len(m.Files), func(ctx context.Context, i int) error {
+		return getFile(ctx, s, m.Files[i].Ref, to(m.Files[i].Name))
+	})
+	if err != nil {
+		return fmt.Errorf("checkpoint %s@%d: %w", ref.Run, ref.Step, err)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package checkpoint
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -10,8 +9,13 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sync/errgroup"
+
 	"multiattempt/internal/blob"
 )
+
+// transfers is the number of a checkpoint's parts that move at the same time.
+const transfers = 4
 
 // maxSmall bounds what is read whole without knowing its size before: manifests and pointers.
 const maxSmall = 16 << 20
@@ -33,6 +37,16 @@ func readSmall(ctx context.Context, s blob.Store, key string) ([]byte, blob.Info
 	return b, info, nil
 }
 
+// eachPart calls f for every index below n, several at the same time; the first error ends it.
+func eachPart(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(transfers)
+	for i := range n {
+		group.Go(func() error { return f(ctx, i) })
+	}
+	return group.Wait()
+}
+
 // digestFile returns size and digest of a file, as a reference without a key.
 func digestFile(root fs.FS, name string) (blob.Ref, error) {
 	f, err := root.Open(name)
@@ -40,12 +54,8 @@ func digestFile(root fs.FS, name string) (blob.Ref, error) {
 		return blob.Ref{}, err
 	}
 	defer f.Close() //nolint:errcheck // only read from
-	h := sha256.New()
-	n, err := io.Copy(h, f)
-	if err != nil {
-		return blob.Ref{}, err
-	}
-	return blob.Ref{SHA256: blob.Digest(h.Sum(nil)), Size: n}, nil
+	digest, n, err := blob.SumStream(f)
+	return blob.Ref{SHA256: digest, Size: n}, err
 }
 
 // putFile stores a local file under ref.Key, unless the very same object is there already.
@@ -100,10 +110,9 @@ func copyObject(ctx context.Context, s blob.Store, key, to string) (got blob.Dig
 	if err != nil {
 		return got, 0, err
 	}
-	h := sha256.New()
-	size, err = io.Copy(io.MultiWriter(h, f), body)
+	got, size, err = blob.CopySum(f, body)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return got, 0, fmt.Errorf("load %s: %w", key, err)
 	}
-	return blob.Digest(h.Sum(nil)), size, nil
+	return got, size, nil
 }

@@ -8,7 +8,6 @@ package local
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -109,8 +108,7 @@ func (s *Store) write(ctx context.Context, body io.Reader, size int64) (name str
 			err = errors.Join(err, os.Remove(f.Name()))
 		}
 	}()
-	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, h), contextReader{ctx, body})
+	digest, n, err := blob.CopySum(f, contextReader{ctx, body})
 	if err == nil && n != size {
 		err = fmt.Errorf("%w: announced %d bytes, got %d", blob.ErrBodySize, size, n)
 	}
@@ -120,7 +118,7 @@ func (s *Store) write(ctx context.Context, body io.Reader, size int64) (name str
 	if err = errors.Join(err, f.Close()); err != nil {
 		return "", err
 	}
-	name = blob.Digest(h.Sum(nil)).String() + "-" + rand.Text()[:12]
+	name = digest.String() + "-" + rand.Text()[:12]
 	if err := os.Rename(f.Name(), s.data(name)); err != nil {
 		return "", err
 	}

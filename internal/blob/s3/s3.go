@@ -7,7 +7,6 @@ package s3
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -186,8 +185,7 @@ func digestOf(key string, body io.ReadSeeker, size int64) (blob.Digest, error) {
 	if err := blob.CheckBody(key, body, size); err != nil {
 		return blob.Digest{}, err
 	}
-	h := sha256.New()
-	n, err := io.Copy(h, body)
+	digest, n, err := blob.SumStream(body)
 	if err != nil {
 		return blob.Digest{}, fmt.Errorf("put %s: %w", key, err)
 	}
@@ -197,7 +195,7 @@ func digestOf(key string, body io.ReadSeeker, size int64) (blob.Digest, error) {
 	if _, err := body.Seek(0, io.SeekStart); err != nil {
 		return blob.Digest{}, fmt.Errorf("put %s: %w", key, err)
 	}
-	return blob.Digest(h.Sum(nil)), nil
+	return digest, nil
 }
 
 // Get implements blob.Store.
