@@ -95,10 +95,13 @@ type Info struct {
 	Modified time.Time
 }
 
-// PutOptions make a write conditional. At most one field is set.
+// PutOptions make a write conditional, by at most one of IfAbsent and IfMatch.
 type PutOptions struct {
 	IfAbsent bool   // create only: ErrExists when the key is taken
 	IfMatch  string // replace only the version with this ETag: ErrConflict otherwise
+	// SHA256 is the body's digest where the caller has computed it: the store records it and need not hash the body again.
+	// The zero digest: the store computes it.
+	SHA256 Digest
 }
 
 // Store keeps objects by key. Keys are slash-separated, relative, without empty, "." or ".." segments, each segment at
@@ -153,7 +156,7 @@ func Put(ctx context.Context, s Store, b []byte) (Ref, error) {
 // with ErrExists. So a retried activity that computes the same result succeeds, and one that computes another is found out.
 func PutAs(ctx context.Context, s Store, key string, b []byte) (Ref, error) {
 	ref := Ref{Key: key, SHA256: Sum(b), Size: int64(len(b))}
-	_, err := s.Put(ctx, key, bytes.NewReader(b), ref.Size, PutOptions{IfAbsent: true})
+	_, err := s.Put(ctx, key, bytes.NewReader(b), ref.Size, PutOptions{IfAbsent: true, SHA256: ref.SHA256})
 	if err == nil {
 		return ref, nil
 	}

@@ -22,7 +22,7 @@ func PutStream(ctx context.Context, s Store, body io.ReadSeeker) (Ref, error) {
 	if _, err := body.Seek(0, io.SeekStart); err != nil {
 		return Ref{}, err
 	}
-	_, err = s.Put(ctx, ref.Key, body, size, PutOptions{IfAbsent: true})
+	_, err = s.Put(ctx, ref.Key, body, size, PutOptions{IfAbsent: true, SHA256: d})
 	if err != nil && !errors.Is(err, ErrExists) {
 		return Ref{}, fmt.Errorf("put %s: %w", ref.Key, err)
 	}

@@ -68,7 +68,7 @@ func putFile(ctx context.Context, s blob.Store, ref blob.Ref, from string) error
 		return err
 	}
 	defer f.Close() //nolint:errcheck // only read from
-	stored, err := s.Put(ctx, ref.Key, f, ref.Size, blob.PutOptions{})
+	stored, err := s.Put(ctx, ref.Key, f, ref.Size, blob.PutOptions{SHA256: ref.SHA256})
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -45,6 +47,7 @@ func Run(t *testing.T, open func(t *testing.T) blob.Store) {
 		"no reader sees a mixture of two writes": tornReads,
 		"writing beside deleting":                folderRace,
 		"writing once and loading":               references,
+		"writing with a digest that is known":    knownDigest,
 	} {
 		t.Run(name, func(t *testing.T) { check(t, open(t)) })
 	}
@@ -56,6 +59,27 @@ func put(t *testing.T, s blob.Store, key string, data []byte) blob.Info {
 	info, err := s.Put(t.Context(), key, bytes.NewReader(data), int64(len(data)), blob.PutOptions{})
 	require.NoError(t, err)
 	return info
+}
+
+// knownDigest: the store takes the caller's word for the digest, and the bytes from a file as from memory.
+func knownDigest(t *testing.T, s blob.Store) {
+	data := bytes.Repeat([]byte("0123456789abcdef"), 3<<16)
+	path := filepath.Join(t.TempDir(), "body")
+	require.NoError(t, os.WriteFile(path, data, 0o600))
+	file, err := os.Open(path)
+	require.NoError(t, err)
+	for name, body := range map[string]io.ReadSeeker{"memory": bytes.NewReader(data), "file": file} {
+		info, err := s.Put(t.Context(), "known/"+name, body, int64(len(data)), blob.PutOptions{IfAbsent: true, SHA256: blob.Sum(data)})
+		require.NoError(t, err)
+		require.Equal(t, blob.Sum(data), info.SHA256)
+		got, info, err := read(t.Context(), s, "known/"+name)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(data, got))
+		require.Equal(t, blob.Sum(data), info.SHA256)
+	}
+	require.NoError(t, file.Close())
+	_, err = s.Put(t.Context(), "known/short", bytes.NewReader(data), int64(len(data))+1, blob.PutOptions{SHA256: blob.Sum(data)})
+	require.ErrorIs(t, err, blob.ErrBodySize)
 }
 
 // read returns the object's bytes and description.

@@ -141,9 +141,14 @@ func (s *Store) Put(ctx context.Context, key string, body io.ReadSeeker, size in
 	if err := ctx.Err(); err != nil {
 		return blob.Info{}, err
 	}
-	digest, err := digestOf(key, body, size)
-	if err != nil {
+	if err := blob.CheckBody(key, body, size); err != nil {
 		return blob.Info{}, err
+	}
+	digest, err := opts.SHA256, error(nil)
+	if digest.IsZero() {
+		if digest, err = digestOf(key, body, size); err != nil {
+			return blob.Info{}, err
+		}
 	}
 	id := rand.Text()
 	put := minio.PutObjectOptions{
@@ -180,11 +185,8 @@ func (s *Store) refusedPut(ctx context.Context, key, id string, opts blob.PutOpt
 	return blob.Info{}, fmt.Errorf("put %s: %w", key, blob.ErrConflict)
 }
 
-// digestOf hashes body and leaves it at its start.
+// digestOf hashes body, from its start, and leaves it there.
 func digestOf(key string, body io.ReadSeeker, size int64) (blob.Digest, error) {
-	if err := blob.CheckBody(key, body, size); err != nil {
-		return blob.Digest{}, err
-	}
 	digest, n, err := blob.SumStream(body)
 	if err != nil {
 		return blob.Digest{}, fmt.Errorf("put %s: %w", key, err)
