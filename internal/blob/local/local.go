@@ -139,6 +139,7 @@ func copyWithin(ctx context.Context, f *os.File, body io.Reader) (n int64, err e
 		if err = ctx.Err(); err == nil {
 			var k int64
 			k, err = io.CopyN(f, body, copyChunk)
+			startFlush(f, n, k)
 			n += k
 		}
 	}
