@@ -1,8 +1,8 @@
 # make quickstart   train, evaluate and compare on this machine (SEED=1 KEEP=1 SMALL=1 FRESH=1)
 # make test         everything that must hold before a change is kept; CI calls exactly this
 #
-# The other targets: build xla-cuda check check-alerts bench bench-grade bench-engine bench-evaluate golden quickstart-base smollm2
-# test-full test-browser screenshots bench-web test-production test-trackers clean
+# The other targets: build xla-cuda check check-alerts bench bench-grade bench-engine bench-evaluate bench-durability golden
+# quickstart-base smollm2 test-kill test-full test-browser test-peft screenshots bench-web test-production test-trackers clean
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -190,6 +190,11 @@ bench-evaluate: bin/multiattempt xla smollm2
 	bench/evaluate/run.sh '$(DATA)'
 bench-engine: xla smollm2
 	bench/engine/run.sh $(FLAGS)
+
+# What Temporal costs an iteration, and checkpoints against the bare disk.
+.PHONY: bench-durability
+bench-durability: bin/multiattempt xla
+	bench/durability/run.sh
 
 $(GOLANGCI):
 	GOEXPERIMENT= GOBIN=$(CURDIR)/$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2

@@ -3,34 +3,25 @@
 // Command durability measures what durability costs, on one machine and in one run: checkpoints against the bare disk, and,
 // where a Temporal service runs, a run's iterations against the same loop in one process.
 //
-//	go run ./bench/durability -dir /data/tmp                            # checkpoints
-//	go run ./bench/durability -temporal 127.0.0.1:7233 -preset tiny     # and orchestration
+//	go run ./bench/durability -dir /data/tmp                                            # checkpoints
+//	go run ./bench/durability -temporal 127.0.0.1:7233 -loop bin/loop -preset tiny     # orchestration
 package main
 
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"syscall"
 	"time"
 
-	enumspb "go.temporal.io/api/enums/v1"
-	"go.temporal.io/sdk/client"
-
 	"multiattempt/internal/blob/local"
 	"multiattempt/internal/checkpoint"
-	"multiattempt/internal/telemetry"
-	"multiattempt/workflows"
 )
 
 func main() {
@@ -42,15 +33,21 @@ func main() {
 
 func run(ctx context.Context) error {
 	dir := flag.String("dir", os.TempDir(), "folder on the disk to measure")
-	megabytes := flag.Int("mb", 256, "size of the checkpoint")
-	address := flag.String("temporal", "", "Temporal frontend of a running installation; empty: checkpoints only")
-	preset := flag.String("preset", "quickstart", "run to compare")
-	iterations := flag.Int("n", 6, "iterations of each; the first two are not counted")
+	megabytes := flag.Int("mb", 512, "size of the checkpoint")
+	var o comparison
+	flag.StringVar(&o.address, "temporal", "", "Temporal frontend of a running installation: compare iterations, not disks")
+	flag.StringVar(&o.loop, "loop", "", "program of bench/loop")
+	flag.StringVar(&o.model, "model", "presets/models/smudged-base", "model folder of the loop, the preset's")
+	flag.StringVar(&o.preset, "preset", "quickstart", "run to compare")
+	flag.StringVar(&o.backend, "backend", "auto", "backend of the loop, the worker's")
+	flag.Var(&o.sets, "set", "path=value of a setting of both, repeatable")
+	flag.IntVar(&o.iterations, "n", 6, "iterations of each; the first two are not counted")
+	flag.IntVar(&o.rounds, "rounds", 2, "how often both are run, by turns")
 	flag.Parse()
-	if err := checkpoints(ctx, *dir, *megabytes); err != nil || *address == "" {
-		return err
+	if o.address == "" {
+		return checkpoints(ctx, *dir, *megabytes)
 	}
-	return orchestration(ctx, *address, *preset, *iterations)
+	return o.run(ctx)
 }
 
 // rounds is how often the disk and the store are measured, by turns the one or the other first; the fastest of each counts.
@@ -166,58 +163,4 @@ func forget(dir string) error {
 		}
 		return f.Close()
 	})
-}
-
-// orchestration compares the time of an iteration as a workflow with that of the same stages in one process.
-func orchestration(ctx context.Context, address, preset string, n int) error {
-	c, err := client.DialContext(ctx, client.Options{HostPort: address})
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	id := fmt.Sprintf("bench-%d", time.Now().Unix())
-	settings := fmt.Sprintf(`{"preset":%q,"iterations":%d,"critic_warmup":0,"checkpoint":{"every":%d},"evaluation":{"every":0,"final_attempts":[]}}`, preset, n, n)
-	run, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: id, TaskQueue: telemetry.Queue}, workflows.TrainName, json.RawMessage(settings))
-	if err != nil {
-		return err
-	}
-	if err := run.Get(ctx, nil); err != nil {
-		return err
-	}
-	var began []time.Time // of iterations and, last, of the checkpoint after them
-	events := c.GetWorkflowHistory(ctx, id, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
-	for events.HasNext() {
-		e, err := events.Next()
-		if err != nil {
-			return err
-		}
-		if a := e.GetActivityTaskScheduledEventAttributes(); a != nil && (a.ActivityType.Name == "SampleBatch" || a.ActivityType.Name == "Checkpoint") {
-			began = append(began, e.EventTime.AsTime())
-		}
-	}
-	const warm = 2
-	orchestrated := began[len(began)-1].Sub(began[warm]).Seconds() / float64(len(began)-1-warm)
-
-	loop := exec.CommandContext(ctx, "go", "run", "./bench/loop", "train", "-preset", preset, "-model", "presets/models/smudged-base",
-		"-set", "iterations="+strconv.Itoa(n), "-set", "critic_warmup=0", "-set", "evaluation.final_attempts=[]", "-every", "1000000")
-	loop.Stderr = os.Stderr
-	out, err := loop.Output()
-	if err != nil {
-		return err
-	}
-	var inProcess float64
-	steps := regexp.MustCompile(`rollout ([\d.]+)s update ([\d.]+)s`).FindAllStringSubmatch(string(out), -1)
-	for _, m := range steps[warm:] {
-		for _, text := range m[1:] {
-			seconds, err := strconv.ParseFloat(text, 64)
-			if err != nil {
-				return err
-			}
-			inProcess += seconds
-		}
-	}
-	inProcess /= float64(len(steps) - warm)
-	fmt.Printf("%s, seconds an iteration: orchestrated %.3f, in one process %.3f, difference %.3f (%.1f %%)\n",
-		preset, orchestrated, inProcess, orchestrated-inProcess, 100*(orchestrated/inProcess-1))
-	return nil
 }

@@ -112,7 +112,7 @@ func (s *Store) write(ctx context.Context, body io.Reader, size int64, digest bl
 	if digest.IsZero() {
 		digest, n, err = blob.CopySum(f, contextReader{ctx, body})
 	} else {
-		n, err = copyWithin(ctx, f, body)
+		n, err = s.copyWithin(ctx, f, body)
 	}
 	if err == nil && n != size {
 		err = fmt.Errorf("%w: announced %d bytes, got %d", blob.ErrBodySize, size, n)
@@ -134,12 +134,14 @@ func (s *Store) write(ctx context.Context, body io.Reader, size int64, digest bl
 const copyChunk = 16 << 20
 
 // copyWithin copies body to f. Where body is a file, the system does, without the bytes ever being here.
-func copyWithin(ctx context.Context, f *os.File, body io.Reader) (n int64, err error) {
+func (s *Store) copyWithin(ctx context.Context, f *os.File, body io.Reader) (n int64, err error) {
 	for err == nil {
 		if err = ctx.Err(); err == nil {
 			var k int64
 			k, err = io.CopyN(f, body, copyChunk)
-			startFlush(f, n, k)
+			if !s.fast {
+				startFlush(f, n, k)
+			}
 			n += k
 		}
 	}
