@@ -22,6 +22,8 @@ type Progress struct {
 	What string `json:"what"`
 	Done int    `json:"done"`
 	Of   int    `json:"of,omitempty"`
+	// Tokens is how many were sampled so far, by a rollout.
+	Tokens int `json:"tokens,omitempty"`
 }
 
 // pulse sends an activity's heartbeat while it makes progress.

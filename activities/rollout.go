@@ -43,8 +43,11 @@ func (r *Rollouts) rollout(ctx context.Context, in RolloutInput, pulse *pulse) (
 	}
 	defer done()
 	settings := rolloutSettings(run, in, sampler.info)
-	count := pulse.counter("episodes", len(shown)*settings.GroupSize)
 	timed := timedSampler{Sampler: sampler, began: time.Now()}
+	count := func(done int) {
+		pulse.report(Progress{What: "episodes", Done: done, Of: len(shown) * settings.GroupSize, Tokens: int(timed.tokens.Load())})
+	}
+	count(0)
 	episodes, err := rollout.Run(ctx, &timed, sampler.template, timed.grade, shown, settings, count)
 	if err != nil {
 		return RolloutOutput{}, fmt.Errorf("shard %d of %d: %w", in.Shard+1, in.Shards, err)

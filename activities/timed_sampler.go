@@ -9,18 +9,35 @@ import (
 	"multiattempt/internal/verify"
 )
 
-// timedSampler tells what a rollout spends its time on: the sampler, or grading between its tokens.
+// timedSampler tells what a rollout spends its time on: the sampler, or grading between its tokens. It counts the tokens.
 type timedSampler struct {
 	policy.Sampler
 	began    time.Time
 	sampling time.Duration
 	grading  atomic.Int64 // nanoseconds; rows may be graded by several goroutines
+	tokens   atomic.Int64 // drawn so far
+}
+
+// countedRow counts the tokens that its row is told of.
+type countedRow struct {
+	policy.Row
+	tokens *atomic.Int64
+}
+
+// Sampled implements policy.Row.
+func (r countedRow) Sampled(d policy.Draw) {
+	r.tokens.Add(1)
+	r.Row.Sampled(d)
 }
 
 // Sample implements policy.Sampler.
 func (s *timedSampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params, finished func(done int)) error {
+	counted := make([]policy.Row, len(rows))
+	for i, r := range rows {
+		counted[i] = countedRow{Row: r, tokens: &s.tokens}
+	}
 	began := time.Now()
-	err := s.Sampler.Sample(ctx, rows, p, finished)
+	err := s.Sampler.Sample(ctx, counted, p, finished)
 	s.sampling += time.Since(began)
 	return err
 }

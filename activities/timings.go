@@ -40,6 +40,20 @@ func timingKey(run string, step int) string {
 	return fmt.Sprintf("%s%06d.json", TimingPrefix(run), (step-1)/timingsTogether)
 }
 
+// LoadTiming returns a step's timing; ok is false where none was measured, or none can be read.
+func LoadTiming(ctx context.Context, s blob.Store, run string, step int) (t Timing, ok bool) {
+	var all []Timing
+	b, err := read(ctx, s, timingKey(run, step))
+	if err != nil || json.Unmarshal(b, &all) != nil {
+		return Timing{}, false
+	}
+	at, ok := slices.BinarySearchFunc(all, step, func(x Timing, step int) int { return x.Step - step })
+	if !ok {
+		return Timing{}, false
+	}
+	return all[at], true
+}
+
 // putTiming adds a step's timing to those of its hundred, in place of an earlier one.
 func putTiming(ctx context.Context, s blob.Store, run string, t Timing) error {
 	key := timingKey(run, t.Step)

@@ -26,7 +26,7 @@ import (
 
 const (
 	// heartbeatThrottle is the most that the SDK delays a heartbeat: well below the time-outs of activities.
-	heartbeatThrottle = 5 * time.Second
+	heartbeatThrottle = 2 * time.Second
 	// deadlockAfter is how long a workflow may compute without yielding: generous, because training in the same process
 	// takes every processor it can get.
 	deadlockAfter = 20 * time.Second

@@ -15,6 +15,7 @@ import (
 	"multiattempt/internal/chat"
 	"multiattempt/internal/engine"
 	"multiattempt/internal/policy"
+	"multiattempt/internal/printable"
 	"multiattempt/internal/spec"
 	"multiattempt/internal/verify"
 	"multiattempt/presets"
@@ -133,7 +134,7 @@ func (c *conversation) questions(ctx context.Context) error {
 			return fmt.Errorf("question %d: %w", number+1, err)
 		}
 		if err != nil { // whoever sits there can put it otherwise
-			fmt.Fprintf(c.notes, "%v\n", err)
+			printable.Fprintf(c.notes, "%v\n", err)
 			continue
 		}
 		params := c.params

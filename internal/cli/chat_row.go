@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"multiattempt/internal/policy"
+	"multiattempt/internal/printable"
 	"multiattempt/internal/seed"
 	"multiattempt/internal/spec"
 	"multiattempt/internal/verify"
@@ -81,7 +82,7 @@ func (r *chatRow) Next() policy.Action {
 		forced = append([]int32{end}, forced...)
 	}
 	if r.tokens+len(forced) >= r.length {
-		fmt.Fprintf(r.notes, "The dialogue has no room for another attempt: it may hold %d tokens\n", r.length)
+		printable.Fprintf(r.notes, "The dialogue has no room for another attempt: it may hold %d tokens\n", r.length)
 		return policy.Action{Done: true}
 	}
 	r.attempt, r.ids, r.shown, r.ended = r.attempt+1, nil, "", ""
@@ -91,7 +92,7 @@ func (r *chatRow) Next() policy.Action {
 func (r *chatRow) force(ids []int32) policy.Action {
 	r.tokens += len(ids)
 	if !r.asJSON {
-		fmt.Fprintf(r.notes, "Attempt %d of %d\n", r.attempt, r.talk.attempts)
+		printable.Fprintf(r.notes, "Attempt %d of %d\n", r.attempt, r.talk.attempts)
 	}
 	return policy.Action{Force: ids}
 }
@@ -120,7 +121,7 @@ func (r *chatRow) Sampled(d policy.Draw) {
 }
 
 func (r *chatRow) show(text string) {
-	if _, err := fmt.Fprint(r.out, text); err != nil && r.err == nil {
+	if _, err := fmt.Fprint(r.out, printable.Text(text)); err != nil && r.err == nil {
 		r.err = fmt.Errorf("writing the attempt: %w", err)
 	}
 }
@@ -177,15 +178,15 @@ func outcomeOf(v verify.Verdict) string {
 // tell reports the attempt's outcome.
 func (r *chatRow) tell(a chatAttempt) {
 	if r.asJSON {
-		e := json.NewEncoder(r.out)
+		e := json.NewEncoder(printable.JSON(r.out))
 		e.SetEscapeHTML(false)
 		r.err = errors.Join(r.err, e.Encode(a))
 		return
 	}
 	switch {
 	case a.Rule != "" && a.Answer != "":
-		fmt.Fprintf(r.notes, "%s: %s (%s)\n", a.Outcome, a.Answer, a.Rule)
+		printable.Fprintf(r.notes, "%s: %s (%s)\n", a.Outcome, a.Answer, a.Rule)
 	case a.Outcome != "unknown":
-		fmt.Fprintf(r.notes, "%s\n", a.Outcome)
+		printable.Fprintf(r.notes, "%s\n", a.Outcome)
 	}
 }

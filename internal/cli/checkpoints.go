@@ -45,7 +45,7 @@ func (a *app) newCheckpoints() *cobra.Command {
 			for _, c := range list {
 				t.Rows = append(t.Rows, []string{fmt.Sprint(c.Step), strings.Join(c.Names, ", "), fmt.Sprintf("%.1f", float64(c.Bytes)/1e6), c.SHA256.String(), c.Key})
 			}
-			return t.WriteText(a.stdout)
+			return a.writeTable(a.stdout, t)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")

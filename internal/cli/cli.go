@@ -6,7 +6,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"multiattempt/config"
+	"multiattempt/internal/printable"
 	"multiattempt/internal/telemetry"
 )
 
@@ -33,7 +33,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	a := &app{stdout: stdout, stderr: stderr}
+	a := &app{stdout: stdout, stderr: newScreen(stderr)}
 	root := a.newRoot()
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -43,7 +43,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		err = usage("%w", err)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "multiattempt: %v\n", err)
+		a.notef("multiattempt: %v\n", err)
 	}
 	return exitCode(err)
 }
@@ -94,8 +94,8 @@ func (a *app) newRoot() *cobra.Command {
 	return root
 }
 
-// printf writes a line's worth of result.
-func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.stdout, format, args...) }
+// printf writes a line's worth of result. Whoever wrote the arguments, they cannot move the terminal's cursor.
+func (a *app) printf(format string, args ...any) { printable.Fprintf(a.stdout, format, args...) }
 
 // notef writes what a person wants to know meanwhile, apart from the result.
-func (a *app) notef(format string, args ...any) { fmt.Fprintf(a.stderr, format, args...) }
+func (a *app) notef(format string, args ...any) { printable.Fprintf(a.stderr, format, args...) }

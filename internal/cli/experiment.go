@@ -45,21 +45,22 @@ func (v *variants) used(doc []byte) bool {
 
 // trial is an experiment to start, its settings checked.
 type trial struct {
-	id      string
-	doc     []byte // as the workflow gets it
-	folder  string // of the model on this machine, to be uploaded; empty: none
-	digest  string
-	members []spec.Member
-	again   bool
+	id        string
+	doc       []byte // as the workflow gets it
+	folder    string // of the model on this machine, to be uploaded; empty: none
+	digest    string
+	members   []spec.Member
+	again     bool
+	dialogues int // as for stage
 }
 
 // runExperiment is train with several arms or seeds.
-func (a *app) runExperiment(cmd *cobra.Command, doc []byte, v *variants, id string, again, follow bool, p ports) error {
+func (a *app) runExperiment(cmd *cobra.Command, doc []byte, v *variants, id string, again, follow bool, dialogues int, p ports) error {
 	t, err := a.planExperiment(doc, v, cmd.Flags().Changed("parallel"), id)
 	if err != nil {
 		return err
 	}
-	t.again = again
+	t.again, t.dialogues = again, dialogues
 	return a.withServices(cmd.Context(), p, func(svc *services, local bool) error {
 		return a.experiment(cmd.Context(), svc, t, follow || local)
 	})
@@ -201,7 +202,7 @@ func (a *app) experiment(ctx context.Context, s *services, t trial, follow bool)
 		return nil
 	}
 	var out workflows.ExperimentStatus
-	if err := a.follow(ctx, s, stage{title: t.id}, st.run, workflows.ExperimentName, &out); err != nil {
+	if err := a.follow(ctx, s, stage{title: t.id, dialogues: t.dialogues}, st.run, workflows.ExperimentName, &out); err != nil {
 		return goesOn(err, t.id)
 	}
 	return a.printExperiment(ctx, s, out)
@@ -223,7 +224,7 @@ func (a *app) printExperiment(ctx context.Context, s *services, st workflows.Exp
 		}
 		t.Rows = append(t.Rows, []string{m.Run, m.Arm, fmt.Sprint(m.Seed), state, step})
 	}
-	if err := t.WriteText(a.stdout); err != nil {
+	if err := a.writeTable(a.stdout, t); err != nil {
 		return err
 	}
 	arms, err := s.armsOf(ctx, st)

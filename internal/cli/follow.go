@@ -8,7 +8,10 @@ import (
 	"time"
 
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 
+	"multiattempt/internal/printable"
+	"multiattempt/worker"
 	"multiattempt/workflows"
 )
 
@@ -19,67 +22,135 @@ const (
 	queryTimeout = 10 * time.Second
 )
 
+// following is a workflow that is being followed.
+type following struct {
+	*app
+	services *services
+	stage    stage
+	id, kind string
+	display  display
+	watch    *watch
+	payloads converter.DataConverter
+	warned   bool
+	// By training run, of which an experiment has several: its stages, what was told of it, and whether it was under way at
+	// the last look.
+	stages   map[string]*stageTracker
+	journals map[string]*journal
+	running  map[string]bool
+}
+
 // follow shows a workflow's progress, and what holds it up, until it ends and decodes its result into out. When ctx ends
 // first, the workflow goes on and the error matches errInterrupted. A full disk, or a service that stays away, ends the
 // following, not the workflow.
 func (a *app) follow(ctx context.Context, s *services, st stage, run client.WorkflowRun, kind string, out any) error {
+	payloads, err := worker.DataConverter(s.cfg.Temporal.Codec)
+	if err != nil {
+		return err
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- run.Get(ctx, out) }()
-	d := newDisplay(a.stderr, st, time.Now)
-	defer d.close()
-	w := newWatch(run.GetID(), time.Now)
+	f := &following{
+		app: a, services: s, stage: st, id: run.GetID(), kind: kind, display: newDisplay(a.stderr, st, time.Now),
+		watch: newWatch(run.GetID(), time.Now), payloads: payloads,
+		stages: map[string]*stageTracker{}, journals: map[string]*journal{}, running: map[string]bool{},
+	}
+	defer f.display.close()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
-	warned := false
-	show := func(p position) {
-		if !warned && p.warnings != "" {
-			warned = true
-			d.note(p.warnings)
-		}
-		d.show(p)
-	}
 	for {
 		select {
 		case err := <-ended:
 			if ctx.Err() != nil {
-				return fmt.Errorf("%w while following %s", errInterrupted, run.GetID())
+				return fmt.Errorf("%w while following %s", errInterrupted, f.id)
 			}
 			if err != nil && isAway(err) {
-				return w.lost(s, err)
+				return f.watch.lost(s, err)
 			}
-			if p, perr := s.position(ctx, run.GetID(), kind); perr == nil && p.total > 0 {
-				p.over = true
-				show(p)
-			}
+			f.show(ctx, true)
 			return outcome(err)
 		case <-tick.C:
-			if err := w.look(ctx, s, d.note); err != nil {
+			if err := f.watch.look(ctx, s, f.display.note); err != nil {
 				return err
 			}
-			p, err := s.position(ctx, run.GetID(), kind)
-			if err == nil && p.total > 0 {
-				show(p)
-			}
+			f.show(ctx, false)
 		}
 	}
+}
+
+// show asks the workflow how far it is and shows it. Without an answer nothing changes.
+func (f *following) show(ctx context.Context, over bool) {
+	p, err := f.services.position(ctx, f.id, f.kind)
+	if err != nil || p.total == 0 {
+		return
+	}
+	p.over = over
+	if !f.warned && p.warnings != "" {
+		f.warned = true
+		f.display.note(p.warnings)
+	}
+	switch {
+	case p.status != nil:
+		p.stages = f.look(p)
+	case len(p.members) > 0:
+		p.stages = f.look(p.members[0])
+	case f.kind == workflows.EvaluateName:
+		p.stages = f.tracker(f.id).see(nil, f.watch.pending[f.id], p.done, p.total)[stageEvaluate:]
+	}
+	f.display.show(p)
+	f.tell(ctx, p)
+}
+
+// look finds out how far the stages of a training run are.
+func (f *following) look(p position) []stageAt {
+	done, of := 0, 0
+	if p.aside {
+		done, of = p.done, p.total
+	}
+	run := p.status.Run
+	return f.tracker(run).see(f.watch.pending[run], f.watch.pending[workflows.EvaluateWorkflowID(run, p.step)], done, of)
+}
+
+func (f *following) tracker(run string) *stageTracker {
+	if f.stages[run] == nil {
+		f.stages[run] = &stageTracker{clock: time.Now, payloads: f.payloads}
+	}
+	return f.stages[run]
+}
+
+// tell writes the iterations that are new: of the run, or of an experiment's runs, once more after one has ended.
+func (f *following) tell(ctx context.Context, p position) {
+	if p.status != nil {
+		f.journal(p.status.Run, "").tell(ctx, *p.status, f.display)
+		return
+	}
+	ended := f.running
+	f.running = map[string]bool{}
+	for _, m := range p.members {
+		f.running[m.status.Run] = true
+		delete(ended, m.status.Run)
+		f.journal(m.status.Run, m.status.Run+"  ").tell(ctx, *m.status, f.display)
+	}
+	for run := range ended {
+		var st workflows.Status
+		if f.services.status(ctx, run, &st) == nil {
+			f.journal(run, run+"  ").tell(ctx, st, f.display)
+		}
+	}
+}
+
+func (f *following) journal(run, prefix string) *journal {
+	if f.journals[run] == nil {
+		f.journals[run] = newJournal(f.app, f.services.store, run, f.stage.dialogues)
+		f.journals[run].prefix = prefix
+	}
+	return f.journals[run]
 }
 
 // position asks a workflow how far it is.
 func (s *services) position(ctx context.Context, id, kind string) (position, error) {
 	switch kind {
 	case workflows.TrainName:
-		var st workflows.Status
-		err := s.status(ctx, id, &st)
-		if err == nil && st.Phase == workflows.PhaseEvaluating {
-			p, err := s.position(ctx, workflows.EvaluateWorkflowID(id, st.Step), workflows.EvaluateName)
-			p.aside, p.detail, p.warnings = true, fmt.Sprintf("after step %d", st.Step), warnings(st)
-			return p, err
-		}
-		p := position{phase: string(st.Phase), done: st.Step, total: st.Iterations, warnings: warnings(st)}
-		if st.Step > 0 {
-			p.detail = fmt.Sprintf("reward %+.3f  solved %.1f %%", st.RewardMean, 100*st.Solved)
-		}
-		return p, err
+		return s.trainPosition(ctx, id)
 	case workflows.FinetuneName:
 		var st workflows.FinetuneState
 		err := s.status(ctx, id, &st)
@@ -100,18 +171,46 @@ func (s *services) position(ctx context.Context, id, kind string) (position, err
 	return position{}, usage("%s is a workflow of type %s, not one of ours", id, kind)
 }
 
-// experimentPosition is how far an experiment is, in runs, and how far the first of those under way is.
+// trainPosition is how far a training run is or, while it is evaluated, its evaluation.
+func (s *services) trainPosition(ctx context.Context, id string) (position, error) {
+	var st workflows.Status
+	if err := s.status(ctx, id, &st); err != nil {
+		return position{}, err
+	}
+	p := position{phase: string(st.Phase), done: st.Step, total: st.Iterations}
+	if st.Step > 0 {
+		p.detail = fmt.Sprintf("reward %+.3f  solved %.1f %%", st.RewardMean, 100*st.Solved)
+	}
+	if st.Phase == workflows.PhaseEvaluating {
+		e, err := s.position(ctx, workflows.EvaluateWorkflowID(id, st.Step), workflows.EvaluateName)
+		if err != nil {
+			return position{}, err
+		}
+		p = e
+		p.aside, p.detail = true, fmt.Sprintf("after step %d", st.Step)
+	}
+	p.warnings, p.status, p.step, p.iterations = warnings(st), &st, st.Step, st.Iterations
+	return p, nil
+}
+
+// experimentPosition is how far an experiment is, in runs, and how far those under way are.
 func (s *services) experimentPosition(ctx context.Context, st workflows.ExperimentStatus) position {
 	p := position{phase: string(st.Phase), done: st.Done, total: len(st.Members)}
 	for _, m := range st.Members {
 		if m.State != workflows.MemberRunning {
 			continue
 		}
-		p.detail = m.Run
-		if run, err := s.position(ctx, m.Run, workflows.TrainName); err == nil && run.total > 0 {
-			p.detail = fmt.Sprintf("%s %s %d/%d", m.Run, run.phase, run.done, run.total)
+		run, err := s.position(ctx, m.Run, workflows.TrainName)
+		if err == nil && run.total > 0 {
+			p.members = append(p.members, run)
 		}
-		break
+		if p.detail != "" {
+			continue
+		}
+		p.detail = printable.Line(m.Run, 60)
+		if err == nil && run.total > 0 {
+			p.detail += fmt.Sprintf(" %s %d/%d", run.phase, run.done, run.total)
+		}
 	}
 	return p
 }

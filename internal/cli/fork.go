@@ -17,6 +17,7 @@ func (a *app) newFork() *cobra.Command {
 	var id string
 	var set []string
 	var follow bool
+	var dialogues int
 	var p ports
 	cmd := &cobra.Command{
 		Use:   "fork RUN@STEP",
@@ -30,6 +31,7 @@ where --set does not change them. Its first checkpoint is a copy that names its 
 	cmd.Flags().StringVar(&id, "run", "", "the new run's id (default RUN-fork-STEP)")
 	cmd.Flags().StringArrayVar(&set, "set", nil, "one setting, as in --set optimizer.policy_lr=1e-4; may be repeated")
 	cmd.Flags().BoolVar(&follow, "follow", false, "show progress until the run ends")
+	addDialogues(cmd, &dialogues)
 	addPorts(cmd, &p)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		from, err := parseFork(args[0])
@@ -60,7 +62,7 @@ where --set does not change them. Its first checkpoint is a copy that names its 
 			if err != nil {
 				return err
 			}
-			return a.launch(cmd.Context(), s, o, follow || local)
+			return a.launch(cmd.Context(), s, o, follow || local, dialogues)
 		})
 	}
 	return cmd

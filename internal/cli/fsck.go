@@ -102,7 +102,7 @@ func (a *app) printAudit(all []audited, asJSON, collected bool) error {
 	if asJSON {
 		err = a.printJSON(all)
 	} else {
-		err = t.WriteText(a.stdout)
+		err = a.writeTable(a.stdout, t)
 		for _, r := range all {
 			for _, f := range r.Faults {
 				a.printf("%s\n    %s\n", f.Key, f.Error)

@@ -12,6 +12,7 @@ import (
 	"multiattempt/internal/chat"
 	"multiattempt/internal/engine"
 	"multiattempt/internal/policy"
+	"multiattempt/internal/printable"
 	"multiattempt/internal/seed"
 )
 
@@ -135,7 +136,7 @@ func (a *app) generate(cmd *cobra.Command, g generation, in io.Reader, b *engine
 		}
 		return r, err
 	}
-	out := json.NewEncoder(a.stdout)
+	out := json.NewEncoder(printable.JSON(a.stdout))
 	out.SetEscapeHTML(false)
 	return batches(in, a.stderr, generatedLines, parse, func(batch []generateRequest) error {
 		rows, longest := g.rows(batch, template, limit)

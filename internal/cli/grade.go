@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"multiattempt/internal/printable"
 	"multiattempt/internal/verify"
 )
 
@@ -111,7 +112,7 @@ type gradeReply struct {
 func gradeLines(in io.Reader, out, problems io.Writer, options verify.Options) error {
 	reader := bufio.NewReaderSize(in, 1<<20)
 	writer := bufio.NewWriter(out)
-	encoder := json.NewEncoder(writer)
+	encoder := json.NewEncoder(printable.JSON(writer))
 	encoder.SetEscapeHTML(false)
 	bad, total := 0, 0
 	for number := 1; ; number++ {
@@ -124,7 +125,7 @@ func gradeLines(in io.Reader, out, problems io.Writer, options verify.Options) e
 			request, err := parseGradeRequest(line)
 			if err != nil {
 				bad++
-				fmt.Fprintf(problems, "line %d: %v\n", number, err)
+				printable.Fprintf(problems, "line %d: %v\n", number, err)
 			} else if err := encoder.Encode(gradeOne(request, options)); err != nil {
 				return fmt.Errorf("writing the verdict of line %d: %w", number, err)
 			}
@@ -174,21 +175,21 @@ func explainGrade(w io.Writer, gold, text string, options verify.Options) {
 	if opaque {
 		goldType = "not understood: compared as tokens only"
 	}
-	fmt.Fprintf(w, "gold     %s   (%s)\n", gold, goldType)
+	printable.Fprintf(w, "gold     %s   (%s)\n", gold, goldType)
 	switch {
 	case v.HasAnswer:
-		fmt.Fprintf(w, "answer   %s   (%s)\n", v.Extracted, v.PredType)
+		printable.Fprintf(w, "answer   %s   (%s)\n", v.Extracted, v.PredType)
 	case v.Truncated:
 		fmt.Fprintln(w, "answer   none: the box is never closed")
 	default:
 		fmt.Fprintln(w, "answer   none")
 	}
-	fmt.Fprintf(w, "verdict  %s\n", v.Status)
-	fmt.Fprintf(w, "rule     %s: %s\n", v.Rule, verify.ExplainRule(v.Rule))
+	printable.Fprintf(w, "verdict  %s\n", v.Status)
+	printable.Fprintf(w, "rule     %s: %s\n", v.Rule, verify.ExplainRule(v.Rule))
 	other := verify.Options{Mode: verify.ModePaper, Unboxed: options.Unboxed}
 	if options.Mode == verify.ModePaper {
 		other.Mode = verify.ModeTyped
 	}
 	o := verify.Grade(gold, text, other)
-	fmt.Fprintf(w, "%-8s %s (%s)\n", other.Mode, o.Status, o.Rule)
+	printable.Fprintf(w, "%-8s %s (%s)\n", other.Mode, o.Status, o.Rule)
 }

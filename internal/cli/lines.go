@@ -10,6 +10,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"multiattempt/internal/printable"
 )
 
 // rawID is a line's own id: a string or a number, given back as it came.
@@ -60,7 +62,7 @@ func batches[T any](in io.Reader, problems io.Writer, size int, parse func(line 
 		request, err := parse(line)
 		if err != nil {
 			bad++
-			fmt.Fprintf(problems, "line %d: %v\n", number, err)
+			printable.Fprintf(problems, "line %d: %v\n", number, err)
 			return nil
 		}
 		if batch = append(batch, request); len(batch) < size {

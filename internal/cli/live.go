@@ -122,6 +122,9 @@ func (l *live) addStatus(ctx context.Context, r *web.LiveRun) {
 	if st.Best != nil {
 		r.Best = &st.Best.Score
 	}
+	if st.Step > 0 {
+		r.Reward = &st.RewardMean
+	}
 	r.Note = strings.TrimPrefix(intention(st), "; ")
 	r.Actions = actions(st)
 }

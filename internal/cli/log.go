@@ -51,7 +51,7 @@ func (a *app) newLog() *cobra.Command {
 			for _, r := range all {
 				t.Rows = append(t.Rows, []string{r.Time.Local().Format(time.DateTime), r.What, r.Who, r.Args})
 			}
-			return t.WriteText(a.stdout)
+			return a.writeTable(a.stdout, t)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"multiattempt/internal/engine"
+	"multiattempt/internal/printable"
 )
 
 const logprobsHelp = `Say how probable a model finds given tokens.
@@ -55,7 +56,7 @@ func (a *app) newLogprobs() *cobra.Command {
 				}
 				defer scorer.Close()
 				parse := func(line []byte) (logprobsRequest, error) { return parseLogprobs(line, scorer) }
-				out := json.NewEncoder(a.stdout)
+				out := json.NewEncoder(printable.JSON(a.stdout))
 				return batches(in, a.stderr, scoredLines, parse, func(batch []logprobsRequest) error {
 					rows := make([][]int32, len(batch))
 					for i, r := range batch {

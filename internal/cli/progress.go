@@ -3,12 +3,12 @@ package cli
 import (
 	"fmt"
 	"io"
-	"os"
 	"time"
 
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/cwriter"
-	"github.com/vbauerster/mpb/v8/decor"
+	"github.com/spf13/cobra"
+
+	"multiattempt/internal/printable"
+	"multiattempt/workflows"
 )
 
 // position is how far a workflow has got.
@@ -19,21 +19,29 @@ type position struct {
 	warnings    string // what a person should know about the run's data, a line each
 	over        bool   // nothing follows
 	aside       bool   // a training's evaluation: its speed says nothing of later stages
+	// Of a training run: its iterations, which an evaluation does not hide.
+	step, iterations int
+	stages           []stageAt         // of a training run or an evaluation
+	status           *workflows.Status // of a training run
+	members          []position        // of an experiment: its runs under way
 }
 
 // display shows one workflow's progress, with the time that is left.
 type display interface {
 	show(p position)
-	// note writes whole lines that stay.
+	// step writes what an iteration came to, and stays.
+	step(text string)
+	// note writes whole lines that stay; quote does, in colours of our own.
 	note(text string)
+	quote(text printable.Trusted)
 	close()
 }
 
-// newDisplay draws a bar where w is a terminal, and otherwise writes a line now and then.
+// newDisplay draws bars where w is a terminal, and otherwise writes a line now and then.
 func newDisplay(w io.Writer, st stage, clock func() time.Time) display {
 	p := pace{clock: clock, stage: st}
-	if f, ok := w.(*os.File); ok && cwriter.IsTerminal(int(f.Fd())) {
-		return newBar(f, p)
+	if f, ok := terminal(w); ok {
+		return newBars(w, f, p)
 	}
 	return &lines{w: w, pace: p}
 }
@@ -45,6 +53,8 @@ type stage struct {
 	// expected is the time that this and all later stages take by experience; it stands in for an estimate where this
 	// stage's speed says nothing of the later ones.
 	expected time.Duration
+	// dialogues is the number of iterations between those of which a dialogue is shown; 0: none is.
+	dialogues int
 }
 
 // pace estimates the time left, that of later stages included, from the speed since the first position of a phase: what
@@ -95,12 +105,14 @@ func inWords(d time.Duration) string {
 	}
 }
 
-// lines writes one line whenever the phase changes, at most one in lineEvery otherwise, and the last one always.
+// lines writes a line for each iteration; for what has none, one whenever the phase changes, at most one in lineEvery
+// otherwise, and the last one always.
 type lines struct {
-	w    io.Writer
-	pace pace
-	last position
-	at   time.Time
+	w     io.Writer
+	pace  pace
+	last  position
+	at    time.Time
+	newer string // time left, as of the newest position
 }
 
 const lineEvery = 5 * time.Second
@@ -108,7 +120,13 @@ const lineEvery = 5 * time.Second
 func (l *lines) show(p position) {
 	now := l.pace.clock()
 	left, known := l.pace.left(p)
-	if p == l.last || p.phase == l.last.phase && p.done < p.total && !p.over && now.Sub(l.at) < lineEvery {
+	l.newer = ""
+	if known {
+		l.newer = "  " + inWords(left) + " left"
+	}
+	same := p.phase == l.last.phase && p.done == l.last.done && p.total == l.last.total && p.detail == l.last.detail && p.over == l.last.over
+	told := p.iterations > 0 && !p.aside // by step
+	if same || p.phase == l.last.phase && !p.over && (told || p.done < p.total && now.Sub(l.at) < lineEvery) {
 		return
 	}
 	l.last, l.at = p, now
@@ -116,60 +134,20 @@ func (l *lines) show(p position) {
 	if p.detail != "" {
 		text += "  " + p.detail
 	}
-	if known {
-		text += "  " + inWords(left) + " left"
-	}
-	fmt.Fprintln(l.w, text)
+	printable.Fprintf(l.w, "%s\n", text+l.newer)
 }
 
-func (l *lines) note(text string) { fmt.Fprintln(l.w, text) }
+func (l *lines) step(text string) {
+	printable.Fprintf(l.w, "%s\n", l.pace.stage.title+"  "+text+l.newer)
+}
+
+func (l *lines) note(text string) { printable.Fprintf(l.w, "%s\n", text) }
+
+func (l *lines) quote(text printable.Trusted) { printable.Fprintf(l.w, "%s\n", text) }
 
 func (l *lines) close() {}
 
-// bar redraws one line of a terminal.
-type bar struct {
-	progress *mpb.Progress
-	bar      *mpb.Bar
-	pace     pace
-	text     chan string // the newest detail, replaced as needed
-}
-
-func newBar(w io.Writer, p pace) *bar {
-	b := &bar{progress: mpb.New(mpb.WithOutput(w), mpb.WithWidth(30)), pace: p, text: make(chan string, 1)}
-	detail := ""
-	b.bar = b.progress.AddBar(0,
-		mpb.PrependDecorators(decor.Name(p.stage.title+" "), decor.CountersNoUnit("%d/%d", decor.WCSyncSpace)),
-		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
-			select {
-			case detail = <-b.text:
-			default:
-			}
-			return "  " + detail
-		})),
-	)
-	return b
-}
-
-func (b *bar) show(p position) {
-	text := p.phase
-	if p.detail != "" {
-		text += "  " + p.detail
-	}
-	if left, known := b.pace.left(p); known {
-		text += "  " + inWords(left) + " left"
-	}
-	select {
-	case <-b.text:
-	default:
-	}
-	b.text <- text
-	b.bar.SetTotal(int64(p.total), false)
-	b.bar.SetCurrent(int64(p.done))
-}
-
-func (b *bar) note(text string) { fmt.Fprintln(b.progress, text) }
-
-func (b *bar) close() {
-	b.bar.Abort(false)
-	b.progress.Wait()
+// addDialogues registers how often a followed training shows what is said.
+func addDialogues(cmd *cobra.Command, every *int) {
+	cmd.Flags().IntVar(every, "sample-every", 10, "iterations between those of which progress shows a dialogue; 0 shows none")
 }

@@ -24,6 +24,7 @@ type quickstart struct {
 	set                []string // assignments for every arm
 	out                string
 	ports              ports
+	dialogues          int // as for stage
 	began              time.Time
 	backend            string
 }
@@ -60,6 +61,7 @@ Interrupted, it goes on when the same command is given again. --fresh removes al
 	f.BoolVar(&q.keep, "keep", false, "leave services and Temporal UI up until Ctrl-C")
 	f.BoolVar(&q.fresh, "fresh", false, "start over: remove what earlier quickstarts left")
 	f.StringArrayVar(&q.set, "set", nil, "one setting of every arm, as for train; may be repeated")
+	addDialogues(cmd, &q.dialogues)
 	f.StringVar(&q.out, "out", filepath.Join("out", "quickstart"), "folder for the report and, in data, all state")
 	f.IntVar(&q.ports.ui, "ui-port", 0, "port of the Temporal UI; 0 takes any free one")
 	return cmd
@@ -220,6 +222,7 @@ func (q *quickstart) plan() ([]arm, error) {
 			return nil, err
 		}
 		t.id = fmt.Sprintf("%s-%s-seed%d", name, p.arm, q.seed)
+		p.stage.dialogues = q.dialogues
 		arms = append(arms, arm{training: t, name: p.arm, stage: p.stage})
 	}
 	return arms, nil

@@ -43,7 +43,7 @@ func (q *quickstart) report(ctx context.Context, s *services, done []scored) err
 	}
 	q.printf("\nShare of problems solved with k attempts, in percent, with 95 %% intervals\n\n")
 	for _, t := range r.Tables() {
-		if err := t.WriteText(q.stdout); err != nil {
+		if err := q.writeTable(q.stdout, t); err != nil {
 			return err
 		}
 	}

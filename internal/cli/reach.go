@@ -56,7 +56,7 @@ func (a *app) reach(ctx context.Context, text string, slack float64, arms []repo
 			t.Rows = append(t.Rows, []string{arm.Name, r.Run, step, fmt.Sprintf("%.1f", 100*r.Final)})
 		}
 	}
-	return t.WriteText(a.stdout)
+	return a.writeTable(a.stdout, t)
 }
 
 // evaluations reads every evaluation of a run.

@@ -95,7 +95,7 @@ func (a *app) printScores(ctx context.Context, s *services, ref blob.Ref) error 
 	r := report.Report{Arms: []report.Arm{{Name: result.Run, Result: result}}}
 	for _, t := range r.Tables() {
 		a.printf("\n")
-		if err := t.WriteText(a.stdout); err != nil {
+		if err := a.writeTable(a.stdout, t); err != nil {
 			return err
 		}
 	}

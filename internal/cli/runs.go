@@ -13,6 +13,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/converter"
 
+	"multiattempt/internal/printable"
 	"multiattempt/internal/report"
 	"multiattempt/internal/telemetry"
 	"multiattempt/workflows"
@@ -135,12 +136,12 @@ func (a *app) printRuns(runs []listedRun) error {
 		}
 		t.Rows = append(t.Rows, []string{r.Run, r.Kind, r.Status, r.Phase, fmt.Sprint(r.Step), best, r.Started.Local().Format("2006-01-02 15:04")})
 	}
-	return t.WriteText(a.stdout)
+	return a.writeTable(a.stdout, t)
 }
 
 // printJSON writes one indented JSON value.
 func (a *app) printJSON(v any) error {
-	e := json.NewEncoder(a.stdout)
+	e := json.NewEncoder(printable.JSON(a.stdout))
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }

@@ -27,6 +27,7 @@ type shown struct {
 
 func (a *app) newShow() *cobra.Command {
 	var asJSON, follow bool
+	var dialogues int
 	cmd := &cobra.Command{
 		Use:     "show RUN",
 		Short:   "Show where a run stands",
@@ -44,7 +45,7 @@ func (a *app) newShow() *cobra.Command {
 				return err
 			}
 			if follow && info.Status == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
-				if err := a.follow(ctx, s, stage{title: args[0]}, s.temporal.GetWorkflow(ctx, args[0], ""), info.Type.Name, nil); err != nil {
+				if err := a.follow(ctx, s, stage{title: args[0], dialogues: dialogues}, s.temporal.GetWorkflow(ctx, args[0], ""), info.Type.Name, nil); err != nil {
 					return goesOn(err, args[0])
 				}
 				if info, err = s.describe(ctx, args[0]); err != nil {
@@ -62,6 +63,7 @@ func (a *app) newShow() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	cmd.Flags().BoolVar(&follow, "follow", false, "show progress until the run ends")
+	addDialogues(cmd, &dialogues)
 	return cmd
 }
 
@@ -133,7 +135,7 @@ func (a *app) printRun(ctx context.Context, s *services, r shown) error {
 				fmt.Sprintf("%.4f", it.KL), fmt.Sprintf("%.2g", it.PolicyLR)})
 		}
 		a.printf("\n")
-		if err := t.WriteText(a.stdout); err != nil {
+		if err := a.writeTable(a.stdout, t); err != nil {
 			return err
 		}
 	}

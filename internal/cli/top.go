@@ -4,29 +4,56 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math"
+	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/vbauerster/mpb/v8/cwriter"
+	"golang.org/x/term"
 
 	"multiattempt/internal/printable"
 	"multiattempt/internal/report"
 	"multiattempt/internal/web"
 )
 
-// topEvery is how often top looks.
-const topEvery = 2 * time.Second
+const (
+	topEvery  = 2 * time.Second // between two looks
+	topAtOnce = 8               // runs that are asked at the same time
+)
+
+// topRun is one running run: what top --json prints.
+type topRun struct {
+	Run     string     `json:"run"`
+	Kind    string     `json:"kind"`
+	Phase   string     `json:"phase,omitempty"`
+	Step    int        `json:"step"`
+	Of      int        `json:"iterations,omitempty"`
+	Reward  *float64   `json:"reward_mean,omitempty"`
+	Best    *float64   `json:"best_score,omitempty"`
+	Started time.Time  `json:"started"`
+	Stages  []topStage `json:"stages,omitempty"`
+	Trouble string     `json:"trouble,omitempty"` // an activity that fails and is tried again
+	// Unanswered says why nobody says more of the run.
+	Unanswered string `json:"unanswered,omitempty"`
+}
+
+type topStage struct {
+	Name string `json:"name"`
+	What string `json:"what,omitempty"`
+	Done int    `json:"done"`
+	Of   int    `json:"of,omitempty"`
+}
 
 func (a *app) newTop() *cobra.Command {
-	var once bool
+	var once, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "top",
 		Short: "Watch all live runs",
-		Long: `Shows every running run with its stages under way, renewed every two seconds until Ctrl-C. Where standard output is not a
-terminal, and with --once, it prints the table once.`,
+		Long: `Shows every running run with its stages under way, renewed every two seconds until q or Ctrl-C. Where standard output is not
+a terminal, and with --once, it prints the table once; with --json, the same as a JSON array.`,
 		Example: "  multiattempt top\n  multiattempt top --once",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -40,39 +67,80 @@ terminal, and with --once, it prints the table once.`,
 			if err != nil {
 				return err
 			}
-			f, ok := a.stdout.(*os.File)
-			if once || !ok || !cwriter.IsTerminal(int(f.Fd())) {
-				text, err := liveTable(ctx, l, math.MaxInt)
-				if err == nil {
-					a.printf("%s", text)
+			t := &top{app: a, source: l, clock: time.Now}
+			f, shown := terminal(a.stdout)
+			switch {
+			case asJSON:
+				all, err := t.look(ctx)
+				if err != nil {
+					return err
 				}
-				return err
+				return a.printJSON(all)
+			case once || !shown:
+				return t.print(ctx, a.stdout, 0, 0)
+			default:
+				return t.watch(ctx, f, os.Stdin)
 			}
-			return a.top(ctx, l, f)
 		},
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "print the table once")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array, once")
 	return cmd
 }
 
-// top redraws the table in place.
-func (a *app) top(ctx context.Context, l *live, f *os.File) error {
-	const clear = "\x1b[H\x1b[J" // cursor home, erase below
-	tick := time.NewTicker(topEvery)
-	defer tick.Stop()
-	for {
-		_, height, err := cwriter.GetSize(int(f.Fd()))
-		if err != nil {
-			height = math.MaxInt
-		}
-		text, err := liveTable(ctx, l, height-1)
-		if ctx.Err() != nil {
-			return nil
-		}
+// top is a table of the running runs.
+type top struct {
+	*app
+	source interface {
+		List(ctx context.Context) ([]web.LiveRun, error)
+		Look(ctx context.Context, run string) (web.LiveRun, error)
+	}
+	clock func() time.Time
+	paces map[string]*pace // by run
+}
+
+// What a terminal is told: to show another screen than the one with the shell's lines, without a cursor, and to begin at its
+// top; and to return.
+const (
+	enterScreen = "\x1b[?1049h\x1b[?25l"
+	leaveScreen = "\x1b[?25h\x1b[?1049l"
+	fromTop     = "\x1b[H"
+	eraseLine   = "\x1b[K"
+	eraseBelow  = "\x1b[J"
+)
+
+// watch redraws the table in place until somebody types q or Ctrl-C. A service that is away shows as such; it may return.
+func (t *top) watch(ctx context.Context, screen *os.File, keyboard *os.File) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	if fd := int(keyboard.Fd()); term.IsTerminal(fd) {
+		before, err := term.MakeRaw(fd)
 		if err != nil {
 			return err
 		}
-		a.printf("%s%s", clear, text)
+		defer term.Restore(fd, before) //nolint:errcheck // the process ends anyway
+		go stopAtKey(keyboard, stop)
+	}
+	fmt.Fprint(screen, enterScreen)
+	defer fmt.Fprint(screen, leaveScreen)
+	tick := time.NewTicker(topEvery)
+	defer tick.Stop()
+	for {
+		width, height, err := cwriter.GetSize(int(screen.Fd()))
+		if err != nil {
+			width, height = 0, 0
+		}
+		var b bytes.Buffer
+		if err := t.print(ctx, &b, width, height-2); err != nil {
+			b.Reset()
+			printable.Fprintf(&b, "%s\n", err)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		text := b.String() + "\n" + newPalette(screen).faint("q leaves")
+		// A raw terminal does not return to the first column by itself.
+		fmt.Fprint(screen, fromTop+strings.ReplaceAll(text, "\n", eraseLine+"\r\n")+eraseLine+eraseBelow)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -81,52 +149,134 @@ func (a *app) top(ctx context.Context, l *live, f *os.File) error {
 	}
 }
 
-// liveTable lists the running runs on at most so many lines.
-func liveTable(ctx context.Context, l *live, lines int) (string, error) {
-	all, err := l.List(ctx)
-	if err != nil {
-		return "", err
-	}
-	t := report.Table{Caption: time.Now().Format("15:04:05") + "  live runs", Header: []string{"run", "kind", "phase", "step", "best", "for", "under way"}}
-	for _, r := range all {
-		if !r.Running() {
-			continue
+// stopAtKey calls stop when q or Ctrl-C is typed, or the keyboard is gone.
+func stopAtKey(keyboard io.Reader, stop func()) {
+	defer stop()
+	const interrupt = 3 // what Ctrl-C sends to a raw terminal
+	key := make([]byte, 1)
+	for {
+		if n, err := keyboard.Read(key); n == 0 || err != nil {
+			return
 		}
-		if detailed, err := l.Look(ctx, r.Run); err == nil {
-			r = detailed
+		if key[0] == 'q' || key[0] == 'Q' || key[0] == interrupt {
+			return
 		}
-		t.Rows = append(t.Rows, topRow(r))
 	}
-	if len(t.Rows) == 0 {
-		return t.Caption + ": none. `multiattempt runs` lists those that ended.\n", nil
-	}
-	var b bytes.Buffer
-	if err := t.WriteText(&b); err != nil {
-		return "", err
-	}
-	rows := strings.SplitAfter(b.String(), "\n")
-	return strings.Join(rows[:min(len(rows), lines)], ""), nil
 }
 
-func topRow(r web.LiveRun) []string {
-	step, best := fmt.Sprint(r.Step), ""
+// look asks for all running runs, newest first.
+func (t *top) look(ctx context.Context) ([]topRun, error) {
+	listed, err := t.source.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := []topRun{}
+	for _, r := range listed {
+		if r.Running() {
+			all = append(all, newTopRun(r))
+		}
+	}
+	slots := make(chan struct{}, topAtOnce)
+	var wait sync.WaitGroup
+	for i := range all {
+		wait.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			if r, err := t.source.Look(ctx, all[i].Run); err == nil && r.Running() {
+				all[i] = newTopRun(r)
+			}
+		})
+	}
+	wait.Wait()
+	return all, nil
+}
+
+func newTopRun(r web.LiveRun) topRun {
+	row := topRun{
+		Run: r.Run, Kind: r.Kind, Phase: r.Phase, Step: r.Step, Of: r.Of, Reward: r.Reward, Best: r.Best, Started: r.Started,
+		Unanswered: r.Unanswered,
+	}
+	for _, s := range r.Stages {
+		row.Stages = append(row.Stages, topStage(s))
+	}
+	if len(r.Troubles) > 0 {
+		row.Trouble = r.Troubles[0]
+	}
+	return row
+}
+
+// print writes the table, on at most so many columns and lines; 0: any number.
+func (t *top) print(ctx context.Context, w io.Writer, width, height int) error {
+	all, err := t.look(ctx)
+	if err != nil {
+		return err
+	}
+	caption := t.clock().Format("15:04:05") + "  "
+	if len(all) == 0 {
+		printable.Fprintf(w, "%sno run is running; `multiattempt runs` lists those that ended\n", caption)
+		return nil
+	}
+	table := report.Table{
+		Caption: caption + fmt.Sprintf("%d running", len(all)), Width: width, Words: []int{1, 2, 8},
+		Header: []string{"run", "kind", "phase", "step", "reward", "best", "for", "left", "under way"},
+	}
+	const around = 3 // lines: caption, header and the last one
+	rows := all
+	if height > around && len(rows) > height-around {
+		rows = rows[:height-around]
+		table.Caption += fmt.Sprintf(", the newest %d", len(rows))
+	}
+	for _, r := range rows {
+		table.Rows = append(table.Rows, t.row(r))
+	}
+	return t.writeTable(w, table)
+}
+
+func (t *top) row(r topRun) []string {
+	cells := []string{printable.Line(r.Run, 40), r.Kind, r.Phase, fmt.Sprint(r.Step), "", "", inWords(t.clock().Sub(r.Started)), "", r.underWay()}
 	if r.Of > 0 {
-		step += fmt.Sprintf("/%d", r.Of)
+		cells[3] += fmt.Sprintf("/%d", r.Of)
+	}
+	if r.Reward != nil {
+		cells[4] = fmt.Sprintf("%+.3f", *r.Reward)
 	}
 	if r.Best != nil {
-		best = fmt.Sprintf("%.1f %%", 100**r.Best)
+		cells[5] = fmt.Sprintf("%.1f %%", 100**r.Best)
 	}
-	var stages []string
+	if left, known := t.pace(r.Run).left(position{phase: r.Phase, done: r.Step, total: r.Of}); known {
+		cells[7] = inWords(left)
+	}
+	return cells
+}
+
+func (t *top) pace(run string) *pace {
+	if t.paces == nil {
+		t.paces = map[string]*pace{}
+	}
+	if t.paces[run] == nil {
+		t.paces[run] = &pace{clock: t.clock}
+	}
+	return t.paces[run]
+}
+
+// underWay says what a run does now, or what holds it up.
+func (r topRun) underWay() string {
+	if r.Trouble != "" {
+		return "! " + r.Trouble
+	}
+	var words []string
 	for _, s := range r.Stages {
 		text := s.Name
 		if s.Of > 0 {
 			text += fmt.Sprintf(" %d/%d", s.Done, s.Of)
 		}
-		stages = append(stages, text)
+		if s.What != "" {
+			text += " " + s.What
+		}
+		words = append(words, text)
 	}
-	if len(r.Troubles) > 0 {
-		stages = append(stages, "! "+r.Troubles[0])
+	if len(words) == 0 {
+		return r.Unanswered
 	}
-	const width = 60
-	return []string{printable.Line(r.Run, 40), r.Kind, r.Phase, step, best, inWords(time.Since(r.Started)), printable.Line(strings.Join(stages, ", "), width)}
+	return strings.Join(words, ", ")
 }

@@ -20,6 +20,7 @@ func (a *app) newTrain() *cobra.Command {
 	var again, overwrite, follow, dry, asJSON bool
 	var p ports
 	var v variants
+	var dialogues int
 	cmd := &cobra.Command{
 		Use:   "train",
 		Short: "Start a training run, or go on with it",
@@ -47,6 +48,7 @@ end. Its id is the preset's name unless --run names another; its runs are EXPERI
 	cmd.Flags().BoolVar(&overwrite, "overwrite", false, "delete what the run has in the store and start over")
 	cmd.MarkFlagsMutuallyExclusive("continue", "overwrite")
 	cmd.Flags().BoolVar(&follow, "follow", false, "show progress until the run ends")
+	addDialogues(cmd, &dialogues)
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "start nothing; print settings, steps, tokens, memory, storage and expected time")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "with --dry-run, print one JSON value")
 	addVariants(cmd, &v)
@@ -66,13 +68,13 @@ end. Its id is the preset's name unless --run names another; its runs are EXPERI
 			if overwrite {
 				return usage("--overwrite is for one run: `multiattempt train --run RUN --overwrite` with the settings of the experiment's run")
 			}
-			return a.runExperiment(cmd, doc, &v, id, again, follow, p)
+			return a.runExperiment(cmd, doc, &v, id, again, follow, dialogues, p)
 		}
 		t, err := a.planTraining(doc, id)
 		if err != nil {
 			return err
 		}
-		t.again, t.overwrite = again || overwrite, overwrite
+		t.again, t.overwrite, t.dialogues = again || overwrite, overwrite, dialogues
 		return a.withServices(cmd.Context(), p, func(svc *services, local bool) error {
 			return a.train(cmd.Context(), svc, t, follow || local)
 		})
@@ -89,6 +91,7 @@ type training struct {
 	again  bool
 	// overwrite deletes what the run has in the store first.
 	overwrite bool
+	dialogues int // as for stage
 }
 
 // planTraining resolves and checks everything that can be checked before anything starts.
@@ -152,11 +155,11 @@ func (a *app) train(ctx context.Context, s *services, t training, follow bool) e
 			return err
 		}
 	}
-	return a.launch(ctx, s, o, follow)
+	return a.launch(ctx, s, o, follow, t.dialogues)
 }
 
 // launch starts or finds a training run and, when asked, follows it to its end.
-func (a *app) launch(ctx context.Context, s *services, o order, follow bool) error {
+func (a *app) launch(ctx context.Context, s *services, o order, follow bool, dialogues int) error {
 	st, err := s.start(ctx, o)
 	if err != nil {
 		return err
@@ -177,7 +180,7 @@ func (a *app) launch(ctx context.Context, s *services, o order, follow bool) err
 		return nil
 	}
 	var out workflows.TrainOutput
-	if err := a.follow(ctx, s, stage{title: o.id}, st.run, workflows.TrainName, &out); err != nil {
+	if err := a.follow(ctx, s, stage{title: o.id, dialogues: dialogues}, st.run, workflows.TrainName, &out); err != nil {
 		return goesOn(err, o.id)
 	}
 	return a.printOutcome(ctx, s, out)

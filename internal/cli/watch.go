@@ -27,6 +27,8 @@ type watch struct {
 	// first is the attempt at which an activity was at first sight: what failed earlier may be mended by now.
 	first map[string]int32
 	told  map[string]bool
+	// pending are the activities under way at the newest look, by workflow id.
+	pending map[string][]*workflowpb.PendingActivityInfo
 	// temporalAway and storeAway are since when the services do not answer; zero while they do.
 	temporalAway, storeAway time.Time
 }
@@ -56,7 +58,7 @@ func (w *watch) look(ctx context.Context, s *services, tell func(string)) error 
 	if err != nil {
 		return w.unanswered(s, err)
 	}
-	w.temporalAway = time.Time{}
+	w.temporalAway, w.pending = time.Time{}, pending
 	troubles := w.troubles(pending)
 	for _, t := range troubles {
 		if cause := t.cause(); !w.told[cause] {

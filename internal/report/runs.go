@@ -164,7 +164,7 @@ func (r *Runs) WriteMarkdown(w io.Writer) error {
 		if len(t.Rows) == 0 {
 			continue
 		}
-		if err := t.safe().WriteMarkdown(&b); err != nil {
+		if err := t.WriteMarkdown(&b); err != nil {
 			return err
 		}
 	}
@@ -173,23 +173,6 @@ func (r *Runs) WriteMarkdown(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
-}
-
-// safe is the table with cells that show what they hold, on one line.
-func (t Table) safe() Table {
-	out := Table{Caption: printable.Line(t.Caption, 300)}
-	line := func(cells []string) []string {
-		all := make([]string, len(cells))
-		for i, c := range cells {
-			all[i] = printable.Line(c, 200)
-		}
-		return all
-	}
-	out.Header = line(t.Header)
-	for _, row := range t.Rows {
-		out.Rows = append(out.Rows, line(row))
-	}
-	return out
 }
 
 func writeDialogues(b *strings.Builder, p RunPart) {

@@ -7,9 +7,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/mattn/go-runewidth"
 
 	"multiattempt/internal/evaluate"
+	"multiattempt/internal/printable"
 	"multiattempt/internal/rollout"
 	"multiattempt/internal/verify"
 )
@@ -19,6 +21,35 @@ type Table struct {
 	Caption string
 	Header  []string
 	Rows    [][]string
+	// Paint, when not nil, colours a cell for a terminal; row -1 is the header.
+	Paint func(row, column int, cell string) string
+	// Words are further columns that a terminal's table aligns left, as the first one.
+	Words []int
+	// Width is how many columns a terminal has, 0: any number; the last column of the table gives way.
+	Width int
+}
+
+const (
+	mostCaption = 400 // characters
+	mostCell    = 200
+)
+
+// safe is the table with cells that show what they hold, on one line.
+func (t Table) safe() Table {
+	out := t
+	out.Caption, out.Rows = printable.Line(t.Caption, mostCaption), nil
+	line := func(cells []string) []string {
+		all := make([]string, len(cells))
+		for i, c := range cells {
+			all[i] = printable.Line(c, mostCell)
+		}
+		return all
+	}
+	out.Header = line(t.Header)
+	for _, row := range t.Rows {
+		out.Rows = append(out.Rows, line(row))
+	}
+	return out
 }
 
 // Tables returns the accuracy of every arm on every set, and the mean over sets when there are several.
@@ -254,48 +285,99 @@ func points(difference float64, interval [2]float64) string {
 }
 
 // WriteText writes the table for a terminal: columns aligned, an interval in parentheses on a line of its own so that
-// seven attempts fit into 90 columns; an empty line behind it.
+// seven attempts fit into 90 columns; an empty line behind it. Whatever a cell holds, it is shown on its line, not obeyed.
 func (t Table) WriteText(w io.Writer) error {
-	rows := [][]string{t.Header}
-	for _, row := range t.Rows {
-		first, second := make([]string, len(row)), make([]string, len(row))
-		for i, cell := range row {
-			var rest string
-			first[i], rest, _ = strings.Cut(cell, " (")
-			second[i] = strings.TrimSuffix(rest, ")")
-		}
-		rows = append(rows, first)
-		if strings.Join(second, "") != "" {
-			rows = append(rows, second)
-		}
-	}
-	width := make([]int, len(t.Header))
-	for _, row := range rows {
-		for i, cell := range row {
-			width[i] = max(width[i], utf8.RuneCountInString(cell))
-		}
-	}
+	t = t.safe()
+	lines, width := t.layOut()
 	var b strings.Builder
-	b.WriteString(t.Caption + "\n")
-	for _, row := range rows {
-		line := ""
-		for i, cell := range row {
-			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
-			if i == 0 {
-				line += cell + pad
-			} else {
-				line += "  " + pad + cell
+	if t.Caption != "" {
+		b.WriteString(t.Caption + "\n")
+	}
+	for _, line := range lines {
+		end := len(line.cells)
+		for end > 0 && line.cells[end-1] == "" {
+			end--
+		}
+		b.WriteString("  ")
+		for i, cell := range line.cells[:end] {
+			pad := strings.Repeat(" ", width[i]-runewidth.StringWidth(cell))
+			if t.Paint != nil {
+				cell = t.Paint(line.row, i, cell)
+			}
+			if i > 0 {
+				b.WriteString("  ")
+			}
+			switch left := i == 0 || slices.Contains(t.Words, i); {
+			case !left:
+				b.WriteString(pad + cell)
+			case i < end-1:
+				b.WriteString(cell + pad)
+			default:
+				b.WriteString(cell)
 			}
 		}
-		b.WriteString("  " + strings.TrimRight(line, " ") + "\n")
+		b.WriteByte('\n')
 	}
 	b.WriteByte('\n')
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
+// textLine is a line of a table for a terminal, and the row that it is part of.
+type textLine struct {
+	row   int
+	cells []string
+}
+
+// layOut breaks cells into lines, and measures the columns.
+func (t Table) layOut() (lines []textLine, width []int) {
+	lines = []textLine{{row: -1, cells: t.Header}}
+	for r, row := range t.Rows {
+		first, second := make([]string, len(row)), make([]string, len(row))
+		for i, cell := range row {
+			first[i] = cell
+			if whole, rest, found := strings.Cut(cell, " ("); found && strings.HasSuffix(rest, ")") && !strings.Contains(rest, " (") {
+				first[i], second[i] = whole, strings.TrimSuffix(rest, ")")
+			}
+		}
+		lines = append(lines, textLine{r, first})
+		if strings.Join(second, "") != "" {
+			lines = append(lines, textLine{r, second})
+		}
+	}
+	width = make([]int, len(t.Header))
+	for _, line := range lines {
+		for i, cell := range line.cells {
+			width[i] = max(width[i], runewidth.StringWidth(cell))
+		}
+	}
+	t.narrow(lines, width)
+	return lines, width
+}
+
+// leastColumn is how narrow the last column may become.
+const leastColumn = 8
+
+// narrow cuts the last column to what the terminal has room for.
+func (t Table) narrow(lines []textLine, width []int) {
+	last, whole := len(width)-1, 0
+	for _, w := range width {
+		whole += w + 2
+	}
+	if t.Width <= 0 || last < 0 || whole <= t.Width {
+		return
+	}
+	width[last] = max(leastColumn, width[last]-(whole-t.Width))
+	for _, line := range lines {
+		if last < len(line.cells) {
+			line.cells[last] = runewidth.Truncate(line.cells[last], width[last], "…")
+		}
+	}
+}
+
 // WriteMarkdown writes the table in GitHub's Markdown, an empty line behind it.
 func (t Table) WriteMarkdown(w io.Writer) error {
+	t = t.safe()
 	var b strings.Builder
 	b.WriteString(escapeMarkdown(t.Caption) + "\n\n")
 	line := func(cells []string) {

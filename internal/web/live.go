@@ -36,6 +36,7 @@ type LiveRun struct {
 	Step    int    // iterations done
 	Of      int    // iterations in all; 0 when unknown
 	Best    *float64
+	Reward  *float64 // mean per episode of the newest iteration
 	Model   string
 	Started time.Time
 	Ended   time.Time // zero while it runs

@@ -110,10 +110,37 @@ func Make(ctx context.Context, store blob.Store, o Options) error {
 		return err
 	default:
 	}
+	if err := m.timings(ctx); err != nil {
+		return err
+	}
 	if m.o.Evaluate {
 		return m.evaluate(ctx)
 	}
 	return ctx.Err()
+}
+
+// timings stores where the time of each step went, a hundred steps in an object.
+func (m *maker) timings(ctx context.Context) error {
+	const together = 100
+	for from := 0; from < m.o.Steps; from += together {
+		var all []activities.Timing
+		for step := from + 1; step <= min(from+together, m.o.Steps); step++ {
+			draw := seed.Rand("runstest/timing", m.o.Seed, uint64(step))
+			all = append(all, activities.Timing{
+				Step: step, Rollout: 3 + draw.Float64(), Reward: 0.1, Score: 1 + draw.Float64()/4, Optimise: 4 + draw.Float64(), Publish: 0.5,
+				Memory: 1.2e9 + 1e8*draw.Float64(),
+			})
+		}
+		b, err := json.Marshal(all)
+		if err != nil {
+			return err
+		}
+		key := fmt.Sprintf("%s%06d.json", activities.TimingPrefix(m.o.Run), from/together)
+		if _, err := m.store.Put(ctx, key, bytes.NewReader(b), int64(len(b)), blob.PutOptions{}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // prepare stores settings and model.
