@@ -2,16 +2,14 @@ package experience
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/zstd"
-
 	"multiattempt/internal/half"
+	"multiattempt/internal/packed"
 )
 
 // Kept is what is kept of one episode's tokens for people to look at. Arrays have one entry per sampled token, in their
@@ -82,30 +80,26 @@ func EncodeKept(all []Kept) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out bytes.Buffer
-	z, err := zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		return nil, err
-	}
-	for _, part := range [][]byte{line, {'\n'}, body} {
-		if _, err := z.Write(part); err != nil {
-			return nil, err
+	return packed.Encode(func(w io.Writer) error {
+		for _, part := range [][]byte{line, {'\n'}, body} {
+			if _, err := w.Write(part); err != nil {
+				return err
+			}
 		}
-	}
-	if err := z.Close(); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
+		return nil
+	})
 }
 
 // DecodeKept reads what EncodeKept wrote.
-func DecodeKept(b []byte) ([]Kept, error) {
-	z, err := zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1))
-	if err != nil {
-		return nil, err
-	}
-	defer z.Close()
-	r := bufio.NewReader(z)
+func DecodeKept(b []byte) (all []Kept, err error) {
+	err = packed.Decode(b, func(r io.Reader) error {
+		all, err = readKept(bufio.NewReader(r))
+		return err
+	})
+	return all, err
+}
+
+func readKept(r *bufio.Reader) ([]Kept, error) {
 	line, err := r.ReadBytes('\n')
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKept, err)

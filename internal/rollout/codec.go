@@ -2,7 +2,6 @@ package rollout
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -10,7 +9,7 @@ import (
 	"io"
 	"math"
 
-	"github.com/klauspost/compress/zstd"
+	"multiattempt/internal/packed"
 )
 
 // FormatVersion is the version of the episode format that Encode writes; docs/formats.md describes it.
@@ -30,41 +29,37 @@ type line struct {
 
 // Encode writes episodes as JSON lines, compressed with Zstandard. Equal episodes give equal bytes.
 func Encode(episodes []Episode) ([]byte, error) {
-	var out bytes.Buffer
-	z, err := zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault))
-	if err != nil {
-		return nil, err
-	}
-	lines := json.NewEncoder(z)
-	lines.SetEscapeHTML(false)
-	for i := range episodes {
-		e := &episodes[i]
-		if err := e.Check(); err != nil {
-			return nil, err
+	return packed.Encode(func(w io.Writer) error {
+		lines := json.NewEncoder(w)
+		lines.SetEscapeHTML(false)
+		for i := range episodes {
+			e := &episodes[i]
+			if err := e.Check(); err != nil {
+				return err
+			}
+			l := line{
+				Version: FormatVersion, Episode: *e,
+				PackedTokens: packInts(e.Tokens), PackedMask: packBits(e.Mask), PackedLogProbs: packFloats(e.LogProbs),
+			}
+			if err := lines.Encode(&l); err != nil {
+				return err
+			}
 		}
-		l := line{
-			Version: FormatVersion, Episode: *e,
-			PackedTokens: packInts(e.Tokens), PackedMask: packBits(e.Mask), PackedLogProbs: packFloats(e.LogProbs),
-		}
-		if err := lines.Encode(&l); err != nil {
-			return nil, err
-		}
-	}
-	if err := z.Close(); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
+		return nil
+	})
 }
 
 // Decode reads what Encode wrote. Errors name the line.
-func Decode(b []byte) ([]Episode, error) {
-	z, err := zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1))
-	if err != nil {
-		return nil, err
-	}
-	defer z.Close()
+func Decode(b []byte) (episodes []Episode, err error) {
+	err = packed.Decode(b, func(r io.Reader) error {
+		episodes, err = readLines(bufio.NewReader(r))
+		return err
+	})
+	return episodes, err
+}
+
+func readLines(r *bufio.Reader) ([]Episode, error) {
 	var episodes []Episode
-	r := bufio.NewReader(z)
 	for n := 1; ; n++ {
 		text, err := r.ReadBytes('\n')
 		if errors.Is(err, io.EOF) && len(text) == 0 {

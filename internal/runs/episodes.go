@@ -2,7 +2,6 @@ package runs
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,10 +9,9 @@ import (
 	"io"
 	"sync"
 
-	"github.com/klauspost/compress/zstd"
-
 	"multiattempt/activities"
 	"multiattempt/internal/blob"
+	"multiattempt/internal/packed"
 	"multiattempt/internal/rollout"
 )
 
@@ -71,12 +69,10 @@ func (r *Run) Dialogue(ctx context.Context, step, position int) (Dialogue, error
 
 // eachBrief decodes a shard, without token arrays, one episode at a time. Errors name the line.
 func eachBrief(b []byte, visit func(row int, e *rollout.Episode) error) error {
-	z, err := zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
-	if err != nil {
-		return err
-	}
-	defer z.Close()
-	lines := bufio.NewReaderSize(z, 64<<10)
+	return packed.Decode(b, func(r io.Reader) error { return eachBriefLine(bufio.NewReaderSize(r, 64<<10), visit) })
+}
+
+func eachBriefLine(lines *bufio.Reader, visit func(row int, e *rollout.Episode) error) (err error) {
 	var line []byte
 	for row := 0; ; row++ {
 		line, err = readLine(lines, line[:0])

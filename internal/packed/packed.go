@@ -1,0 +1,36 @@
+// Package packed is how artefacts are compressed: one Zstandard frame, made by one goroutine, so that equal bytes in give
+// equal bytes out.
+package packed
+
+import (
+	"bytes"
+	"io"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Encode returns what write writes, as one frame.
+func Encode(write func(io.Writer) error) ([]byte, error) {
+	var out bytes.Buffer
+	z, err := zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault))
+	if err != nil {
+		return nil, err
+	}
+	if err := write(z); err != nil {
+		return nil, err
+	}
+	if err := z.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// Decode has read read what Encode packed. Bytes that are no frame are an error of the reader.
+func Decode(b []byte, read func(io.Reader) error) error {
+	z, err := zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	return read(z)
+}
