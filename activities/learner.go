@@ -137,61 +137,6 @@ func (l *Learner) keepBatch(ctx context.Context, in UpdateInput, failed error) e
 	return fmt.Errorf("%w; the batch is kept in %s; %s", failed, ref.Key, stands)
 }
 
-// Checkpoint keeps the learner's full state after the input's last step, and then deletes the step weights that the
-// checkpoint makes superfluous.
-func (l *Learner) Checkpoint(ctx context.Context, in CheckpointInput) (CheckpointOutput, error) {
-	return alive(ctx, func(p *pulse) (out CheckpointOutput, err error) {
-		err = l.alone(ctx, p, func() error {
-			out, err = l.checkpoint(ctx, in.At, p)
-			return err
-		})
-		return out, err
-	})
-}
-
-func (l *Learner) checkpoint(ctx context.Context, at Position, pulse *pulse) (out CheckpointOutput, err error) {
-	r, err := l.hold(ctx, at, pulse)
-	if err != nil {
-		return out, err
-	}
-	dir, err := os.MkdirTemp(l.dir, "checkpoint-")
-	if err != nil {
-		return out, err
-	}
-	defer os.RemoveAll(dir) //nolint:errcheck // emptied when the next process starts
-	pulse.report(Progress{What: "write state"})
-	if err := l.room(dir); err != nil {
-		return out, err
-	}
-	if err := writeState(ctx, r.learner, dir); err != nil {
-		return out, errors.Join(err, l.drop())
-	}
-	if err := r.state.Write(filepath.Join(dir, checkpoint.StateDir), r.spec.Update); err != nil {
-		return out, err
-	}
-	l.stateBytes = treeBytes(dir)
-	pulse.report(Progress{What: "store state"})
-	out.Own = l.own
-	meta := checkpoint.Meta{Run: at.Run, Step: at.Step()}
-	if meta.Spec, err = r.spec.Digest(); err != nil {
-		return out, err
-	}
-	keep := checkpoint.Retention{Keep: r.spec.Checkpoint.Keep, KeepEvery: r.spec.Checkpoint.KeepEvery}
-	if out.Checkpoint, out.Policy, err = saveCheckpoint(ctx, l.store, meta, keep, dir); err != nil {
-		return out, err
-	}
-	if out.Policy.Digest != at.Policy.Digest {
-		return out, fmt.Errorf("%w: checkpoint of step %d holds policy %s, published was %s",
-			ErrReplay, at.Step(), out.Policy.Digest.Short(), at.Policy.Digest.Short())
-	}
-	for step := at.Checkpoint.Step + 1; step <= at.Step(); step++ {
-		if err := unpublish(ctx, l.store, at.Run, step); err != nil {
-			return out, err
-		}
-	}
-	return out, nil
-}
-
 // stateWriter is what update.Learner and update.Imitator have in common.
 type stateWriter interface {
 	WritePolicy(ctx context.Context, dir string) error

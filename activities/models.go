@@ -82,6 +82,11 @@ func publish(ctx context.Context, s blob.Store, run string, step int, dir string
 	return Policy{Folder: ref, Digest: policyDigest(f)}, err
 }
 
+// Unpublish deletes the weights published after a step, which a checkpoint holds and nobody rolls out any more.
+func (d *Data) Unpublish(ctx context.Context, in UnpublishInput) error {
+	return failure(unpublish(ctx, d.store, in.Run, in.Step))
+}
+
 // unpublish deletes the weights published after a step. A checkpoint must hold whatever is still needed of them.
 func unpublish(ctx context.Context, s blob.Store, run string, step int) error {
 	var keys []string

@@ -141,9 +141,10 @@ func TestCheckpointDeletesTheStepWeightsItMakesSuperfluous(t *testing.T) {
 	at = advance(t, h, at, plan.Plan.Shards, 3)
 	require.NotEmpty(t, keys(t, store, "runs/r/steps/000003/policy/"))
 	kept := must[activities.CheckpointOutput](t, h, h.Learner.Checkpoint, activities.CheckpointInput{At: at})
-	for _, step := range []string{"000001", "000002", "000003"} {
+	for _, step := range []string{"000001", "000002"} {
 		require.Empty(t, keys(t, store, "runs/r/steps/"+step+"/policy/"))
 	}
+	require.NotEmpty(t, keys(t, store, "runs/r/steps/000003/policy/"), "the next iteration is being rolled out with them")
 	require.Equal(t, at.Policy.Digest, kept.Policy.Digest)
 	latest, err := checkpoint.Resolve(t.Context(), store, "r", checkpoint.Latest)
 	require.NoError(t, err)
@@ -151,7 +152,11 @@ func TestCheckpointDeletesTheStepWeightsItMakesSuperfluous(t *testing.T) {
 
 	again := must[activities.CheckpointOutput](t, h, h.Learner.Checkpoint, activities.CheckpointInput{At: at})
 	require.Equal(t, kept, again, "a checkpoint whose answer was lost")
-	advance(t, newHost(t, store, presets, "next"), at.At(kept.Checkpoint, kept.Policy), plan.Plan.Shards, 1)
+	at = advance(t, newHost(t, store, presets, "next"), at.At(kept.Checkpoint, kept.Policy), plan.Plan.Shards, 1)
+	must[activities.CheckpointOutput](t, h, h.Learner.Checkpoint, activities.CheckpointInput{At: at})
+	require.Empty(t, keys(t, store, "runs/r/steps/000003/policy/"), "the checkpoint after it deletes them")
+	require.NoError(t, h.Data.Unpublish(t.Context(), activities.UnpublishInput{Run: "r", Step: 4}))
+	require.Empty(t, keys(t, store, "runs/r/steps/000004/policy/"), "the run is over")
 }
 
 func TestARepeatedShardGivesTheSameReference(t *testing.T) {

@@ -15,19 +15,22 @@ import (
 // Timing is where the wall-clock time of one step went, in seconds. It is measured, so it is no part of the step's record,
 // which is the same bytes whoever computes it.
 type Timing struct {
-	Step     int     `json:"step"` // iterations done, this one included
-	Rollout  float64 `json:"rollout_seconds"`
-	Reward   float64 `json:"reward_seconds"`
-	Score    float64 `json:"score_seconds"`
-	Optimise float64 `json:"optimise_seconds"`
-	Publish  float64 `json:"publish_seconds"`
-	Memory   float64 `json:"resident_bytes"` // of the learner's process; 0 where that is not known
+	Step    int     `json:"step"` // iterations done, this one included
+	Rollout float64 `json:"rollout_seconds"`
+	Reward  float64 `json:"reward_seconds"`
+	// Checkpoint is how long the update waited for the checkpoint of the step before, which is kept during the rollout.
+	Checkpoint float64 `json:"checkpoint_wait_seconds"`
+	Score      float64 `json:"score_seconds"`
+	Optimise   float64 `json:"optimise_seconds"`
+	Publish    float64 `json:"publish_seconds"`
+	Memory     float64 `json:"resident_bytes"` // of the learner's process; 0 where that is not known
 }
 
 // Spent is how long the stages before an update took, in seconds, as the workflow saw it.
 type Spent struct {
-	Rollout float64 `json:"rollout_seconds"`
-	Reward  float64 `json:"reward_seconds"`
+	Rollout    float64 `json:"rollout_seconds"`
+	Reward     float64 `json:"reward_seconds"`
+	Checkpoint float64 `json:"checkpoint_wait_seconds,omitempty"`
 }
 
 // timingsTogether is the number of steps whose timings share one object.

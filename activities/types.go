@@ -200,6 +200,12 @@ type CheckpointOutput struct {
 	Own        string        `json:"own_queue"`
 }
 
+// UnpublishInput names a step whose published weights are needed no more: its checkpoint holds them.
+type UnpublishInput struct {
+	Run  string `json:"run"`
+	Step int    `json:"step"` // iterations done
+}
+
 // MarkBestInput makes a checkpoint the run's best.
 type MarkBestInput struct {
 	Run        string        `json:"run"`

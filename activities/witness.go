@@ -104,7 +104,7 @@ func (w *witness) store(ctx context.Context, s blob.Store, run string, step int)
 // timing is where the step's time went.
 func (w *witness) timing(step int, before Spent) Timing {
 	return Timing{
-		Step: step, Rollout: before.Rollout, Reward: before.Reward,
+		Step: step, Rollout: before.Rollout, Reward: before.Reward, Checkpoint: before.Checkpoint,
 		Score: w.watch.seconds("score"), Optimise: w.watch.seconds("update"), Publish: w.watch.seconds("publish"),
 		Memory: residentMemory(),
 	}

@@ -1,7 +1,6 @@
 package workflows
 
 import (
-	"errors"
 	"fmt"
 
 	"go.temporal.io/sdk/temporal"
@@ -28,8 +27,11 @@ type trainRun struct {
 	state TrainState
 	// begun is the step at which this part of the history began.
 	begun int
-	// checkpointWanted and evaluationWanted are the numbers of checkpoint_now and evaluate_now requests that wait.
-	checkpointWanted, evaluationWanted int
+	// keeping becomes ready when the checkpoint that is being kept is durable; nil: none is.
+	keeping workflow.Future
+	// requests are of checkpoint_now; evaluationWanted is the number of evaluate_now requests that wait.
+	requests         requests
+	evaluationWanted int
 }
 
 // setup makes the run answer queries and updates, and takes over what an earlier part carried.
@@ -112,7 +114,13 @@ func (r *trainRun) iterate(ctx workflow.Context) error {
 	if err != nil {
 		return err
 	}
-	spent := activities.Spent{Rollout: sampled.Sub(began).Seconds(), Reward: workflow.Now(ctx).Sub(sampled).Seconds()}
+	earned := workflow.Now(ctx)
+	if err := r.settle(ctx); err != nil {
+		return err
+	}
+	spent := activities.Spent{
+		Rollout: sampled.Sub(began).Seconds(), Reward: earned.Sub(sampled).Seconds(), Checkpoint: workflow.Now(ctx).Sub(earned).Seconds(),
+	}
 	rates := s.Status.Rates // an update may set others while the learner is at work
 	updated, err := r.update(ctx, rewarded.Experience, rates, spent)
 	if err != nil {
@@ -131,8 +139,8 @@ func (r *trainRun) iterate(ctx workflow.Context) error {
 	r.publish(ctx)
 
 	plan := s.Resolved.Plan
-	if r.checkpointIsDue() || r.checkpointWanted > 0 {
-		if err := r.checkpoint(ctx); err != nil {
+	if r.checkpointIsDue() || r.requests.open() {
+		if err := r.beginCheckpoint(ctx); err != nil {
 			return err
 		}
 	}
@@ -142,20 +150,10 @@ func (r *trainRun) iterate(ctx workflow.Context) error {
 	return nil
 }
 
-// checkpointIsDue reports whether the step that was just made is one to keep.
-func (r *trainRun) checkpointIsDue() bool {
-	s := &r.state
-	every := s.Resolved.Plan.CheckpointEvery
-	if s.Status.CheckpointEvery > 0 {
-		every = s.Status.CheckpointEvery
-	}
-	return s.Status.Step%every == 0 || len(s.At.Since) >= maxReplay
-}
-
 // finish keeps a checkpoint of the last step and, unless the run was stopped early, evaluates it.
 func (r *trainRun) finish(ctx workflow.Context) (TrainOutput, error) {
 	s := &r.state
-	if err := r.checkpoint(ctx); err != nil {
+	if err := r.lastCheckpoint(ctx); err != nil {
 		return TrainOutput{}, err
 	}
 	last := PhaseStopped
@@ -175,22 +173,6 @@ func (r *trainRun) finish(ctx workflow.Context) (TrainOutput, error) {
 		Run: s.Status.Run, Phase: last, Step: s.Status.Step, RewardMean: s.Status.RewardMean,
 		LatestCheckpoint: s.Status.LatestCheckpoint, Policy: s.Status.Policy, Best: s.Status.Best, Evaluation: s.Status.Evaluation,
 	}, nil
-}
-
-// checkpoint keeps the full state of the current step, unless it is kept already.
-func (r *trainRun) checkpoint(ctx workflow.Context) error {
-	s := &r.state
-	if len(s.At.Since) > 0 { // else the position is a checkpoint, or the base model
-		out, err := r.keep(ctx)
-		if err != nil {
-			return err
-		}
-		s.At = s.At.At(out.Checkpoint, out.Policy)
-		s.Status.LatestCheckpoint, s.Status.Policy = out.Checkpoint, out.Policy
-		workflow.SetCurrentDetails(ctx, s.Status.markdown())
-	}
-	r.checkpointWanted = 0 // whoever asked meanwhile has what they asked for: the step is the same
-	return nil
 }
 
 // evaluate scores the current policy at every k of attempts, unless it has these scores, and remembers its checkpoint when
@@ -222,17 +204,6 @@ func (r *trainRun) evaluate(ctx workflow.Context, attempts []int) error {
 	return nil
 }
 
-// leaveCheckpoint keeps what a cancelled run has, so that the same run can go on later. Other failures keep what the last
-// checkpoint has: the state of a learner that failed is not worth keeping.
-func (r *trainRun) leaveCheckpoint(ctx workflow.Context, cause error) error {
-	if !temporal.IsCanceledError(cause) {
-		return cause
-	}
-	disconnected, cancel := workflow.NewDisconnectedContext(ctx)
-	defer cancel()
-	return errors.Join(cause, r.checkpoint(disconnected))
-}
-
 // historyIsLong reports whether it is time to continue as new.
 func (r *trainRun) historyIsLong(ctx workflow.Context) bool {
 	done := r.state.Status.Step - r.begun
@@ -242,7 +213,11 @@ func (r *trainRun) historyIsLong(ctx workflow.Context) bool {
 
 // continueAsNew ends this part of the history once no handler is in flight.
 func (r *trainRun) continueAsNew(ctx workflow.Context) error {
-	if err := r.drain(ctx); err != nil {
+	err := r.settle(ctx)
+	if err == nil {
+		err = r.drain(ctx)
+	}
+	if err != nil {
 		return r.leaveCheckpoint(ctx, err)
 	}
 	return workflow.NewContinueAsNewError(ctx, TrainName, TrainInput{Spec: r.in.Spec, Fork: r.in.Fork, Carried: &r.state})

@@ -93,14 +93,18 @@ func (r *trainRun) commit(ctx workflow.Context, record blob.Ref) error {
 }
 
 // keep stores the learner's full state as a checkpoint.
-func (r *trainRun) keep(ctx workflow.Context) (activities.CheckpointOutput, error) {
+func (r *trainRun) keep(ctx workflow.Context, at activities.Position) (activities.CheckpointOutput, error) {
 	var a *activities.Learner
 	var out activities.CheckpointOutput
-	s := &r.state
-	err := learn(ctx, s.Own, fmt.Sprintf("after step %d", s.Status.Step), a.Checkpoint,
-		activities.CheckpointInput{At: s.At}, &out)
-	s.Own = out.Own
+	err := learn(ctx, r.state.Own, fmt.Sprintf("after step %d", at.Step()), a.Checkpoint, activities.CheckpointInput{At: at}, &out)
 	return out, err
+}
+
+// unpublish deletes the weights that were published for rollouts after the current step, which is kept as a checkpoint.
+func (r *trainRun) unpublish(ctx workflow.Context) error {
+	var a *activities.Data
+	in := activities.UnpublishInput{Run: r.state.Status.Run, Step: r.state.Status.Step}
+	return workflow.ExecuteLocalActivity(instant(ctx, fmt.Sprintf("after step %d", in.Step)), a.Unpublish, in).Get(ctx, nil)
 }
 
 // evaluateChild scores the current policy in a workflow of its own.

@@ -97,10 +97,11 @@ func (r *trainRun) stop(workflow.Context) (Status, error) {
 	return r.state.Status, nil
 }
 
-// checkpointNow answers when the checkpoint is kept: at the end of the iteration under way.
+// checkpointNow answers when a checkpoint of the state at the end of the iteration under way is durable.
 func (r *trainRun) checkpointNow(ctx workflow.Context) (Status, error) {
-	r.checkpointWanted++
-	err := workflow.Await(ctx, func() bool { return r.checkpointWanted == 0 })
+	r.requests.made++
+	mine := r.requests.made
+	err := workflow.Await(ctx, func() bool { return r.requests.answered >= mine })
 	return r.state.Status, err
 }
 
@@ -196,6 +197,9 @@ func (r *trainRun) pauseIfAsked(ctx workflow.Context) error {
 	if !s.Paused || s.Stopping {
 		return nil
 	}
+	if err := r.settle(ctx); err != nil {
+		return err
+	}
 	r.enter(ctx, PhasePaused)
 	for s.Paused && !s.Stopping {
 		if err := workflow.Await(ctx, func() bool { return !s.Paused || s.Stopping || r.asked() }); err != nil {
@@ -209,13 +213,13 @@ func (r *trainRun) pauseIfAsked(ctx workflow.Context) error {
 	return nil
 }
 
-// asked reports whether somebody waits for a checkpoint or an evaluation.
-func (r *trainRun) asked() bool { return r.checkpointWanted > 0 || r.evaluationWanted > 0 }
+// asked reports whether somebody waits for a checkpoint that is still to be begun, or for an evaluation.
+func (r *trainRun) asked() bool { return r.requests.open() || r.evaluationWanted > 0 }
 
 // answer keeps the checkpoint and makes the evaluation that somebody waits for.
 func (r *trainRun) answer(ctx workflow.Context) error {
 	for r.asked() {
-		if r.checkpointWanted > 0 {
+		if r.requests.open() {
 			if err := r.checkpoint(ctx); err != nil {
 				return err
 			}

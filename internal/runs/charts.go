@@ -155,7 +155,7 @@ func timingCharts(records []activities.StepRecord, timings map[int]Timing) []Cha
 		{ID: "stages", Title: "Time per stage", Unit: "s", Help: "Wall-clock time of an iteration's stages.", Series: []Line{
 			line("rollout", func(t Timing) float64 { return t.Rollout }), line("reward", func(t Timing) float64 { return t.Reward }),
 			line("score", func(t Timing) float64 { return t.Score }), line("optimise", func(t Timing) float64 { return t.Optimise }),
-			line("publish", func(t Timing) float64 { return t.Publish }),
+			line("publish", func(t Timing) float64 { return t.Publish }), line("checkpoint", func(t Timing) float64 { return t.Checkpoint }),
 		}},
 		{ID: "memory", Title: "Memory of the learner", Unit: "GB", Help: "Resident memory of the process that updates the policy, after the update.", Series: []Line{
 			line("resident", func(t Timing) float64 { return t.Memory / 1e9 }),

@@ -231,7 +231,8 @@ func (r recorder) write(files map[string]*historypb.History) error {
 		return err
 	}
 	own := telemetry.OwnLearnerQueue(telemetry.LearnerQueue(telemetry.Queue), "")
-	anonymous := strings.NewReplacer("@"+host+"@", "@host@", "@"+host+" (", "@host (", own+host, own+"host")
+	anonymous := strings.NewReplacer("@"+host+"@", "@host@", "@"+host+" (", "@host (", own+host, own+"host",
+		`"`+host+"-", `"host-`, `"`+host+":", `"host:`) // workers' identities and the queues of their cached workflows
 	for name, h := range files {
 		b, err := protojson.Marshal(h)
 		if err != nil {
