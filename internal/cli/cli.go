@@ -24,7 +24,8 @@ type app struct {
 	stdout, stderr io.Writer
 	cfg            config.Config
 	log            *slog.Logger
-	began          bool // arguments and settings are fine: errors from here on are not about usage
+	connected      func(context.Context) (*services, error) // in place of connecting, in tests; nil: connect
+	began          bool                                     // arguments and settings are fine: errors from here on are not about usage
 }
 
 // Main runs the command that args name and returns the process's exit code. SIGINT or SIGTERM ends it in order; a second
@@ -91,6 +92,7 @@ func (a *app) newRoot() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
+	a.complete(root)
 	return root
 }
 
