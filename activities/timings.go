@@ -43,6 +43,28 @@ func timingKey(run string, step int) string {
 	return fmt.Sprintf("%s%06d.json", TimingPrefix(run), (step-1)/timingsTogether)
 }
 
+// Timings returns what was measured of a run's steps from one on, by step. What cannot be read is left out: a gap in a figure.
+func Timings(ctx context.Context, s blob.Store, run string, from int) (map[int]Timing, error) {
+	all := map[int]Timing{}
+	err := s.List(ctx, TimingPrefix(run), func(o blob.Info) error {
+		if o.Key < timingKey(run, from) {
+			return nil
+		}
+		b, err := read(ctx, s, o.Key)
+		if err != nil {
+			return err
+		}
+		var some []Timing
+		if json.Unmarshal(b, &some) == nil { // else half-written
+			for _, t := range some {
+				all[t.Step] = t
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
 // LoadTiming returns a step's timing; ok is false where none was measured, or none can be read.
 func LoadTiming(ctx context.Context, s blob.Store, run string, step int) (t Timing, ok bool) {
 	var all []Timing

@@ -2,6 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"net/http"
+	"os"
+	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -46,6 +49,9 @@ func TestCommandsBesideRunningServices(t *testing.T) {
 	require.Contains(t, in.succeed(t, "stop", "life"), "stops after the iteration under way")
 	require.Contains(t, in.succeed(t, "show", "life", "--follow"), "(completed, stopped)")
 
+	require.Contains(t, in.succeed(t, "__complete", "compare", "li"), "life\ttrain, completed, step ")
+	require.Contains(t, in.succeed(t, "top"), "no run is running")
+
 	var shown struct {
 		Run              string
 		Phase            string
@@ -79,4 +85,29 @@ func TestCommandsBesideRunningServices(t *testing.T) {
 	code, out = in.run(t, "show", "nobody")
 	require.Equal(t, 2, code)
 	require.Contains(t, out, "no run is called nobody")
+}
+
+// TestPagesWithoutAWorker: a process that runs services only has pages, too, of what it knows.
+func TestPagesWithoutAWorker(t *testing.T) {
+	for parts, want := range map[string]string{
+		"temporal,store": `Pages +http://127\.0\.0\.1:[0-9]+\n`,
+		"store":          `Pages +http://127\.0\.0\.1:[0-9]+  \(as the store has them`,
+		"temporal":       `Pages +none: this process knows of no object store`,
+	} {
+		in := newInstallation(t)
+		up := in.start(t, "up", "--only", parts)
+		up.untilReady(t)
+		require.Regexp(t, want, up.out.String())
+		address := regexp.MustCompile(`http://127\.0\.0\.1:[0-9]+`).FindString(up.out.String())
+		if parts != "temporal" {
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+			require.NoError(t, err)
+			answer, err := http.DefaultClient.Do(request)
+			require.NoError(t, err)
+			require.NoError(t, answer.Body.Close())
+			require.Equal(t, http.StatusOK, answer.StatusCode, parts)
+		}
+		require.NoError(t, up.cmd.Process.Signal(os.Interrupt))
+		require.Zero(t, up.wait(t), up.out.String())
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"multiattempt/config"
 	"multiattempt/worker"
 )
 
@@ -20,7 +21,7 @@ var everything = parts{temporal: true, store: true, worker: true}
 
 // embedded are services and a worker that run in this process.
 type embedded struct {
-	*services                    // nil without a worker
+	*services                    // without Temporal, or nil, where a part of an installation knows no more
 	stack     *Stack             //
 	stop      context.CancelFunc // of the worker
 	worker    chan error         // its end, once; nil without a worker
@@ -58,9 +59,6 @@ func (a *app) join(ctx context.Context, stack *Stack, run parts) (*embedded, err
 	if err := found.write(a.cfg.StateDir); err != nil {
 		return nil, err
 	}
-	if !run.worker {
-		return &embedded{stack: stack}, nil
-	}
 	cfg := a.cfg
 	if run.temporal {
 		cfg.Temporal.Address = ""
@@ -69,6 +67,10 @@ func (a *app) join(ctx context.Context, stack *Stack, run parts) (*embedded, err
 		cfg.Store.Endpoint = ""
 	}
 	cfg = found.into(cfg)
+	if !run.worker {
+		s, err := a.reachable(ctx, cfg, found.UI)
+		return &embedded{services: s, stack: stack}, err
+	}
 	s, err := dial(ctx, cfg, found.UI, a.log)
 	if err != nil {
 		return nil, err
@@ -80,14 +82,35 @@ func (a *app) join(ctx context.Context, stack *Stack, run parts) (*embedded, err
 	return e, nil
 }
 
+// reachable are the services that a process without a worker shows pages of: both, the store alone, or nil.
+func (a *app) reachable(ctx context.Context, cfg config.Config, ui string) (*services, error) {
+	if cfg.Store.Endpoint == "" && cfg.Store.Dir == "" {
+		return nil, nil
+	}
+	if cfg.Temporal.Address != "" {
+		s, err := dial(ctx, cfg, ui, a.log)
+		if err == nil || !errors.Is(err, errServices) {
+			return s, err
+		}
+		a.notef("%v\n", err)
+	}
+	store, err := worker.OpenStore(ctx, cfg.Store)
+	if err != nil {
+		return nil, err
+	}
+	return &services{store: store, cfg: cfg}, nil
+}
+
 // Close stops the worker, the connections and the services, in this order.
 func (e *embedded) Close() error {
-	if e.worker == nil {
-		return e.stack.Stop()
+	var err error
+	if e.worker != nil {
+		e.stop()
+		err = <-e.worker
 	}
-	e.stop()
-	err := <-e.worker
-	e.services.Close()
+	if e.services != nil {
+		e.services.Close()
+	}
 	return errors.Join(err, e.stack.Stop())
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -21,7 +22,8 @@ func (a *app) newUp() *cobra.Command {
 go on where they were when it is started again. Other commands given the same --state-dir find it by themselves.
 
 --only temporal,store leaves the worker to processes of their own (multiattempt worker), which may then be stopped, moved
-and multiplied while the services run.`,
+and multiplied while the services run. Pages are served in any case, of what this process knows: with --only store, runs as
+the store has them; with --only temporal, and no store in the settings, none, which it says.`,
 		Example: "  multiattempt up\n  multiattempt up --state-dir /var/lib/multiattempt --ui-port 8080\n  multiattempt up --only temporal,store",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -35,19 +37,9 @@ and multiplied while the services run.`,
 			}
 			ctx, stop := context.WithCancel(cmd.Context())
 			defer stop()
-			var shown *pages
-			if e.services != nil {
-				address := a.cfg.Web.Listen
-				if cmd.Flags().Changed("web-port") {
-					address = fmt.Sprintf("127.0.0.1:%d", webPort)
-				}
-				if shown, err = a.servePages(ctx, e.services, address); err == nil {
-					err = a.announce(shown.url)
-				}
-				if err != nil {
-					return errors.Join(err, e.Close())
-				}
-				a.printf("Pages        %s\n", shown.url)
+			shown, err := a.pagesOf(ctx, e, cmd, webPort, run)
+			if err != nil {
+				return errors.Join(err, e.Close())
 			}
 			if run.temporal {
 				a.printf("Temporal     %s\nTemporal UI  %s\n", e.stack.TemporalAddress, e.stack.UIURL)
@@ -68,6 +60,36 @@ and multiplied while the services run.`,
 	cmd.Flags().IntVar(&webPort, "web-port", 8234, "port of the pages, on loopback; 0 takes any free one (--web names another address)")
 	cmd.Flags().StringSliceVar(&only, "only", []string{"temporal", "store", "worker"}, "what to run here; the rest is where the settings say")
 	return cmd
+}
+
+// pagesOf serves the pages of an installation, or of a part of it. A part that was not told where leaves a taken port to
+// whoever has it: another part on this machine, most likely.
+func (a *app) pagesOf(ctx context.Context, e *embedded, cmd *cobra.Command, port int, run parts) (*pages, error) {
+	if e.services == nil {
+		a.printf("Pages        none: this process knows of no object store; store.endpoint (--s3) names one, and `multiattempt web` shows pages elsewhere\n")
+		return nil, nil
+	}
+	address, chosen := a.cfg.Web.Listen, cmd.Flags().Changed("web")
+	if cmd.Flags().Changed("web-port") {
+		address, chosen = fmt.Sprintf("127.0.0.1:%d", port), true
+	}
+	shown, err := a.servePages(ctx, e.services, address)
+	if err == nil {
+		err = a.announce(shown.url)
+	}
+	if errors.Is(err, syscall.EADDRINUSE) && run != everything && !chosen {
+		a.printf("Pages        none: %s is taken; --web-port names another port\n", address)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	without := ""
+	if e.services.temporal == nil {
+		without = "  (as the store has them: this process knows of no Temporal)"
+	}
+	a.printf("Pages        %s%s\n", shown.url, without)
+	return shown, nil
 }
 
 // partsOf reads the names that --only lists.

@@ -69,7 +69,7 @@ func (a *app) connectStore(ctx context.Context, storeOnly bool) (*services, erro
 		return nil, err
 	}
 	cfg := found.into(a.cfg)
-	if cfg.Store.Endpoint == "" {
+	if cfg.Store.Endpoint == "" && cfg.Store.Dir == "" {
 		return nil, fmt.Errorf("%w: store.endpoint names no store, and none runs from %s", errServices, cfg.StateDir)
 	}
 	store, err := worker.OpenStore(ctx, cfg.Store)

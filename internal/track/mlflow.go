@@ -136,7 +136,7 @@ func (m *MLflow) sync(ctx context.Context, s blob.Store, run string, there mlflo
 		return last, err
 	}
 	for i, step := range steps {
-		scalars, err := Scalars(step.StepRecord)
+		scalars, err := step.Scalars()
 		if err != nil {
 			return last, err
 		}

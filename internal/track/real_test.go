@@ -52,6 +52,8 @@ func TestTensorBoardItselfReadsTheEvents(t *testing.T) {
 	require.InDelta(t, 2, kl[1][0], 0)
 	require.InDelta(t, 0.02, kl[1][1], 1e-7)
 	require.WithinDuration(t, time.Now(), time.UnixMilli(int64(kl[1][2]*1000)), time.Minute)
+	require.InDelta(t, 5, got.Scalars["speed/sampled_tokens_per_rollout_second"][0][1], 0)
+	require.InDelta(t, 1e9, got.Scalars["memory/learner_resident_bytes"][1][1], 0)
 	require.InDelta(t, 1, got.Scalars["evaluation/accuracy_at_2_share_of_problems/held-out: all"][0][1], 0)
 	require.Equal(t, "r", got.Hparams["name"])
 	require.InDelta(t, 2, got.Hparams["iterations"], 0)
@@ -150,4 +152,6 @@ func TestMLflowItselfTakesTheRuns(t *testing.T) {
 	var history struct{ Metrics []struct{ Value float64 } }
 	api(t.Context(), t, address, "GET", "metrics/get-history?run_id="+found.Runs[0].Info.ID+"&metric_key=update/kl_k3_mean_per_token", "", &history)
 	require.Len(t, history.Metrics, 2, "one value a step")
+	api(t.Context(), t, address, "GET", "metrics/get-history?run_id="+found.Runs[0].Info.ID+"&metric_key=time/rollout_seconds", "", &history)
+	require.Len(t, history.Metrics, 1, "one value a step that was measured")
 }

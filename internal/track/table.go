@@ -43,7 +43,7 @@ func ReadTable(ctx context.Context, s blob.Store, runs []string) (*Table, error)
 		}
 		rows := map[int]*Row{}
 		for _, step := range steps {
-			scalars, err := Scalars(step.StepRecord)
+			scalars, err := step.Scalars()
 			if err != nil {
 				return nil, err
 			}

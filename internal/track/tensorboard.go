@@ -167,7 +167,7 @@ func (w *eventWriter) collect(run string) error {
 }
 
 func (w *eventWriter) step(step Step) error {
-	scalars, err := Scalars(step.StepRecord)
+	scalars, err := step.Scalars()
 	if err != nil {
 		return err
 	}

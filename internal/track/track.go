@@ -47,6 +47,34 @@ func (s Scalar) Tag() string {
 type Step struct {
 	activities.StepRecord
 	At time.Time
+	// Timing is where its time went; nil when nobody measured.
+	Timing *activities.Timing
+}
+
+// Scalars returns every number of a step, in a fixed order: those of its record, then its times, speeds and memory.
+func (s Step) Scalars() ([]Scalar, error) {
+	all, err := Scalars(s.StepRecord)
+	if err != nil || s.Timing == nil {
+		return all, err
+	}
+	t := s.Timing
+	update := t.Score + t.Optimise + t.Publish
+	all = append(all,
+		Scalar{Group: "time", Name: "rollout_seconds", Value: t.Rollout}, Scalar{Group: "time", Name: "reward_seconds", Value: t.Reward},
+		Scalar{Group: "time", Name: "score_seconds", Value: t.Score}, Scalar{Group: "time", Name: "optimise_seconds", Value: t.Optimise},
+		Scalar{Group: "time", Name: "publish_seconds", Value: t.Publish},
+		Scalar{Group: "time", Name: "stages_seconds", Value: t.Rollout + t.Reward + update},
+	)
+	if t.Rollout > 0 {
+		all = append(all, Scalar{Group: "speed", Name: "sampled_tokens_per_rollout_second", Value: float64(s.Reward.SampledTokens) / t.Rollout})
+	}
+	if update > 0 {
+		all = append(all, Scalar{Group: "speed", Name: "trained_tokens_per_update_second", Value: float64(s.Update.TokensTrained) / update})
+	}
+	if t.Memory > 0 {
+		all = append(all, Scalar{Group: "memory", Name: "learner_resident_bytes", Value: t.Memory})
+	}
+	return all, nil
 }
 
 // Scalars returns every number of a record, in a fixed order: whichever fields it has.
@@ -104,11 +132,20 @@ func Steps(ctx context.Context, s blob.Store, run string, after int) ([]Step, er
 	if err != nil {
 		return nil, fmt.Errorf("records of %s: %w", run, err)
 	}
+	var timings map[int]activities.Timing
+	if len(infos) > 0 {
+		if timings, err = activities.Timings(ctx, s, run, after+1); err != nil {
+			return nil, fmt.Errorf("timings of %s: %w", run, err)
+		}
+	}
 	var steps []Step
 	for _, o := range infos {
 		step := Step{At: o.Modified}
 		if err := loadJSON(ctx, s, o.Key, &step.StepRecord); err != nil {
 			return nil, err
+		}
+		if t, measured := timings[step.Step]; measured {
+			step.Timing = &t
 		}
 		steps = append(steps, step)
 	}

@@ -30,9 +30,12 @@ func putRun(t testing.TB, s blob.Store, run string, n int) {
 	settings := spec.Default()
 	settings.Name, settings.Iterations = run, 2
 	putJSON(t, s, activities.SpecPrefix(run)+"0123456789ab.json", settings)
+	var timings []activities.Timing
 	for step := 1; step <= n; step++ {
 		putStep(t, s, run, step)
+		timings = append(timings, activities.Timing{Step: step, Rollout: 2, Reward: 0.5, Score: 1, Optimise: 2, Publish: 1, Memory: 1e9})
 	}
+	putJSON(t, s, activities.TimingPrefix(run)+"000000.json", timings)
 	result := evaluate.Result{Run: run, Step: n, Sets: []evaluate.Set{{Name: "held-out: all", Problems: 2, Scores: []evaluate.Score{
 		{Attempts: 1, Samples: 1, Correct: 1, N: 2, Accuracy: 0.5, SolvedAt: []int{0, -1}}, {Attempts: 2, Samples: 1, Correct: 2, N: 2, Accuracy: 1, SolvedAt: []int{0, 1}},
 	}}}}
@@ -57,7 +60,7 @@ func putStep(t testing.TB, s blob.Store, run string, step int) {
 	x := putJSON(t, s, fmt.Sprintf("runs/%s/steps/%06d/experience.json", run, step), activities.Experience{Step: step - 1, Episodes: []blob.Ref{shard}})
 	putJSON(t, s, activities.RecordKey(run, step), activities.StepRecord{
 		Run: run, Step: step, Experience: x,
-		Reward: reward.Summary{Episodes: 1, RewardMean: 0.5 * float64(step), SolvedAt: []float64{0, 1}, Outcomes: map[rollout.Outcome]float64{rollout.Correct: 0.5}},
+		Reward: reward.Summary{Episodes: 1, SampledTokens: 10, RewardMean: 0.5 * float64(step), SolvedAt: []float64{0, 1}, Outcomes: map[rollout.Outcome]float64{rollout.Correct: 0.5}},
 		Update: update.Stats{KL: 0.01 * float64(step), TokensTrained: 2},
 	})
 }
@@ -77,7 +80,7 @@ func TestEveryNumberOfARecordIsAScalar(t *testing.T) {
 	steps, err := track.Steps(t.Context(), s, "r", 0)
 	require.NoError(t, err)
 	require.Len(t, steps, 2)
-	scalars, err := track.Scalars(steps[1].StepRecord)
+	scalars, err := steps[1].Scalars()
 	require.NoError(t, err)
 	got := map[string]float64{}
 	for _, sc := range scalars {
@@ -89,9 +92,23 @@ func TestEveryNumberOfARecordIsAScalar(t *testing.T) {
 	require.InDelta(t, 1, got["reward/solved_at_attempt_share_of_episodes/2"], 0, "attempts count from 1")
 	require.InDelta(t, 0.5, got["reward/outcomes_share_of_attempts/correct"], 0)
 
+	require.InDelta(t, 2, got["time/rollout_seconds"], 0)
+	require.InDelta(t, 6.5, got["time/stages_seconds"], 0)
+	require.InDelta(t, 5, got["speed/sampled_tokens_per_rollout_second"], 0)
+	require.InDelta(t, 0.5, got["speed/trained_tokens_per_update_second"], 0)
+	require.InDelta(t, 1e9, got["memory/learner_resident_bytes"], 0)
+
+	// What nobody measured, or left half-written, is a gap.
+	putStep(t, s, "r", 3)
+	_, err = s.Put(t.Context(), activities.TimingPrefix("r")+"000001.json", strings.NewReader("[{"), 2, blob.PutOptions{})
+	require.NoError(t, err)
+	steps, err = track.Steps(t.Context(), s, "r", 2)
+	require.NoError(t, err)
+	require.Nil(t, steps[0].Timing)
+
 	later, err := track.Steps(t.Context(), s, "r", 1)
 	require.NoError(t, err)
-	require.Len(t, later, 1)
+	require.Len(t, later, 2)
 	require.Equal(t, 2, later[0].Step)
 }
 
