@@ -37,6 +37,9 @@ with. Runs are read from the store; Temporal need not run.`,
 			if write == nil {
 				return usage("-o %s: a report is an .html or an .md file", out)
 			}
+			if dialogues < 0 {
+				return usage("--dialogues is %d, must be 0 (none) or positive", dialogues)
+			}
 			ctx := cmd.Context()
 			s, err := a.connectStore(ctx, true)
 			if err != nil {
@@ -73,7 +76,7 @@ func gatherReport(ctx context.Context, reader *runs.Reader, names []string, dial
 		r.Title = fmt.Sprintf("Report on %d runs", len(names))
 	}
 	var all []*runs.Run
-	for _, name := range names {
+	for i, name := range names {
 		run, err := reader.Run(ctx, name)
 		if errors.Is(err, runs.ErrNone) {
 			return nil, usage("no run is called %s; `multiattempt runs` lists them", name)
@@ -82,13 +85,13 @@ func gatherReport(ctx context.Context, reader *runs.Reader, names []string, dial
 			return nil, err
 		}
 		all = append(all, run)
-		part, err := gatherPart(ctx, r, run, max(1, dialogues/len(names)))
+		part, err := gatherPart(ctx, r, run, (dialogues+len(names)-1-i)/len(names))
 		if err != nil {
 			return nil, err
 		}
 		r.Parts = append(r.Parts, part)
 	}
-	addCurves(r, all)
+	addCurves(ctx, r, all)
 	first := r.Evaluated.Arms
 	for i := 1; i < len(first); i++ {
 		c, err := evaluate.Compare(first[0].Name, first[0].Result, first[i].Name, first[i].Result)
@@ -147,7 +150,7 @@ func gatherPart(ctx context.Context, r *report.Runs, run *runs.Run, dialogues in
 		r.Evaluated.Arms = append(r.Evaluated.Arms, report.Arm{Name: run.Name, Seed: e.Result.Seed, Result: e.Result})
 		part.Facts = append(part.Facts, [2]string{"Evaluated", fmt.Sprintf("after step %d", e.Step)})
 	}
-	if run.Last() > 0 {
+	if run.Last() > 0 && dialogues > 0 {
 		const examined = 2000 // of the newest steps
 		found, err := run.Search(ctx, runs.Query{Limit: examined, From: max(1, run.Last()-1)})
 		note("dialogues", err)
@@ -181,12 +184,16 @@ func addSettingTables(part *report.RunPart, preset string, list func() ([]runs.S
 }
 
 // addCurves draws one run's figures as its page does, and of several runs each figure's first line.
-func addCurves(r *report.Runs, all []*runs.Run) {
+func addCurves(ctx context.Context, r *report.Runs, all []*runs.Run) {
 	r.Scores = report.Table{Caption: "Figures as numbers", Header: []string{"run", "measurement", "unit", "first", "last", "mean of last 8", "lowest", "highest"}}
 	at := map[string]int{}
 	for _, run := range all {
 		records := run.Records()
-		charts := runs.Charts(records, run.Times(), nil)
+		timings, err := run.Timings(ctx)
+		if err != nil {
+			r.Notices = append(r.Notices, fmt.Sprintf("%s: times of stages: %v", run.Name, err))
+		}
+		charts := runs.Charts(records, run.Times(), timings)
 		for _, row := range runs.Summary(charts) {
 			cells := []string{run.Name, row.Name, row.Unit}
 			for _, x := range []float64{row.First, row.Last, row.Mean8, row.Low, row.High} {
