@@ -10,6 +10,5 @@ import (
 // newXLA opens go-xla with a configuration "PLUGIN[,OPTION…]". Its network installer stays off.
 func newXLA(config string) (compute.Backend, error) {
 	xla.EnableAutoInstall(false)
-	keepFreedMemory()
 	return xla.New(config)
 }

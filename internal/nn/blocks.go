@@ -76,7 +76,7 @@ func (c Config) Logits(w Weights, hidden *Node) *Node {
 		head = w[embedName]
 	}
 	hidden = c.FinalNorm(w, hidden)
-	return dot(hidden, []int{hidden.Rank() - 1}, nil, as(head, hidden.DType()), []int{1}, nil, dtypes.Float32)
+	return product(hidden, as(head, hidden.DType()), dtypes.Float32)
 }
 
 // FinalNorm normalises hidden states [..., D] after the last layer: what a head reads.
@@ -106,15 +106,6 @@ func RMSNorm(x, weight *Node, eps float64) *Node {
 	full := as(x, dtypes.Float32)
 	meanSquare := ReduceAndKeep(Square(full), ReduceMean, -1)
 	return as(Mul(Div(full, Sqrt(AddScalar(meanSquare, eps))), ExpandLeftToRank(weight, x.Rank())), x.DType())
-}
-
-// Linear is x·weightᵀ + bias: x [..., in], weight [out, in], bias [out] or nil. The result has x's type.
-func Linear(x, weight, bias *Node) *Node {
-	y := dot(x, []int{x.Rank() - 1}, nil, as(weight, x.DType()), []int{1}, nil, x.DType())
-	if bias != nil {
-		y = Add(y, as(ExpandLeftToRank(bias, y.Rank()), y.DType()))
-	}
-	return y
 }
 
 // splitHeads turns [B, T, heads·HeadDim] into [B, heads, T, HeadDim].
