@@ -94,7 +94,7 @@ func (j *journal) line(it workflows.Iteration, of int, r *activities.StepRecord,
 	}
 	if t != nil {
 		updated := t.Score + t.Optimise + t.Publish
-		whole := t.Rollout + t.Reward + updated
+		whole := t.Rollout + t.Reward + t.Checkpoint + updated
 		facts = append(facts, inSeconds(time.Duration(whole*float64(time.Second))))
 		if r != nil && t.Rollout > 0 {
 			facts = append(facts, thousands(float64(r.Reward.SampledTokens)/t.Rollout)+" tokens/s")

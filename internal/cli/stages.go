@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,7 +95,7 @@ func (t *stageTracker) see(run, evaluation []*workflowpb.PendingActivityInfo, do
 		by[stageEvaluate] = append(by[stageEvaluate], a)
 	}
 	if t.beginsAgain(by) {
-		t.next(now)
+		t.next(now, by)
 	}
 	for i := range by {
 		t.rows[i].see(now, by[i], t.payloads, i == stageRollout || i == stageEvaluate)
@@ -128,7 +129,8 @@ func (t *stageTracker) beginsAgain(by [stageCount][]*workflowpb.PendingActivityI
 				return true
 			}
 			for later := stage + 1; later < stageCount; later++ {
-				if t.rows[later].state != stageWaiting {
+				// A checkpoint may still be written while the next iteration is sampled.
+				if later != stageCheckpoint && t.rows[later].state != stageWaiting {
 					return true
 				}
 			}
@@ -137,10 +139,13 @@ func (t *stageTracker) beginsAgain(by [stageCount][]*workflowpb.PendingActivityI
 	return false
 }
 
-// next begins another iteration.
-func (t *stageTracker) next(now time.Time) {
+// next begins another iteration; a stage goes on whose activities do.
+func (t *stageTracker) next(now time.Time, by [stageCount][]*workflowpb.PendingActivityInfo) {
 	for i := range t.rows {
-		t.rows[i].again(now)
+		goesOn := slices.ContainsFunc(by[i], func(a *workflowpb.PendingActivityInfo) bool { return t.rows[i].shards[a.ActivityId] != nil })
+		if !goesOn {
+			t.rows[i].again(now)
+		}
 	}
 }
 

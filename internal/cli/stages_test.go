@@ -89,6 +89,18 @@ func TestStagesOfAnIteration(t *testing.T) {
 	require.Equal(t, stageWaiting, w.rows[stageRollout].state)
 }
 
+func TestACheckpointGoesOnBesideTheNextIteration(t *testing.T) {
+	w := newTracked()
+	w.after(0, busy(t, "1", "Update", activities.Progress{}))
+	checkpoint := busy(t, "2", "Checkpoint", activities.Progress{What: "store state"})
+	w.after(time.Second, checkpoint)
+	w.after(2*time.Second, checkpoint, busy(t, "3", "SampleBatch", activities.Progress{}))
+	said := w.after(3*time.Second, checkpoint, busy(t, "4", "Rollout", activities.Progress{}))
+	require.Equal(t, "store state  5.0s", said[stageCheckpoint])
+	require.Equal(t, "3.0s", said[stageSample])
+	require.Equal(t, "last 1.0s", said[stageUpdate])
+}
+
 // queued is a rollout that no worker has taken yet.
 func queued(id string) *workflowpb.PendingActivityInfo {
 	return &workflowpb.PendingActivityInfo{

@@ -61,9 +61,10 @@ func (s Step) Scalars() ([]Scalar, error) {
 	update := t.Score + t.Optimise + t.Publish
 	all = append(all,
 		Scalar{Group: "time", Name: "rollout_seconds", Value: t.Rollout}, Scalar{Group: "time", Name: "reward_seconds", Value: t.Reward},
+		Scalar{Group: "time", Name: "checkpoint_wait_seconds", Value: t.Checkpoint},
 		Scalar{Group: "time", Name: "score_seconds", Value: t.Score}, Scalar{Group: "time", Name: "optimise_seconds", Value: t.Optimise},
 		Scalar{Group: "time", Name: "publish_seconds", Value: t.Publish},
-		Scalar{Group: "time", Name: "stages_seconds", Value: t.Rollout + t.Reward + update},
+		Scalar{Group: "time", Name: "stages_seconds", Value: t.Rollout + t.Reward + t.Checkpoint + update},
 	)
 	if t.Rollout > 0 {
 		all = append(all, Scalar{Group: "speed", Name: "sampled_tokens_per_rollout_second", Value: float64(s.Reward.SampledTokens) / t.Rollout})
