@@ -99,7 +99,9 @@ func TestAReportAsMarkdown(t *testing.T) {
 	text := write(t, store, "r.md", "--dialogues", "7")
 	require.Equal(t, 7, strings.Count(text, "\n### "), "dialogues")
 	require.Contains(t, text, "# Report on 2 runs")
-	require.Contains(t, text, "| run | measurement |")
+	for _, want := range []string{"| run | measurement |", "\n## Accuracy by attempts\n", "\n## Learning\n", "\n## Settings\n", "\n## Dialogues of b\n"} {
+		require.Contains(t, text, want)
+	}
 	require.False(t, strings.ContainsAny(text, obeyed))
 	require.Contains(t, text, "````text\n```\n# heading", "a fence that the text cannot close")
 	require.NotContains(t, write(t, store, "r.md", "--dialogues", "0"), "## Dialogues")

@@ -153,18 +153,15 @@ func (r *Runs) WriteMarkdown(w io.Writer) error {
 		}
 		b.WriteString("\n")
 	}
-	tables := r.tables()
-	if len(r.Scores.Rows) > 0 {
-		tables = append([]Table{r.Scores}, tables...)
-	}
+	var changed []Table
 	for _, p := range r.Parts {
-		tables = append(tables, p.Changed)
+		changed = append(changed, p.Changed)
 	}
-	for _, t := range tables {
-		if len(t.Rows) == 0 {
-			continue
-		}
-		if err := t.WriteMarkdown(&b); err != nil {
+	for _, section := range []struct {
+		title  string
+		tables []Table
+	}{{"Accuracy by attempts", r.tables()}, {"Learning", []Table{r.Scores}}, {"Settings", changed}} {
+		if err := writeSection(&b, section.title, section.tables); err != nil {
 			return err
 		}
 	}
@@ -173,6 +170,24 @@ func (r *Runs) WriteMarkdown(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// writeSection writes the tables that have rows, and a heading if any has.
+func writeSection(b *strings.Builder, title string, tables []Table) error {
+	headed := false
+	for _, t := range tables {
+		if len(t.Rows) == 0 {
+			continue
+		}
+		if !headed {
+			fmt.Fprintf(b, "## %s\n\n", title)
+			headed = true
+		}
+		if err := t.WriteMarkdown(b); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func writeDialogues(b *strings.Builder, p RunPart) {
