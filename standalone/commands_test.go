@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"regexp"
@@ -45,6 +46,11 @@ func TestCommandsBesideRunningServices(t *testing.T) {
 	require.Contains(t, in.succeed(t, "pause", "life"), "life: ")
 	code, out = in.run(t, "pause", "life")
 	require.Equal(t, 2, code, out)
+	require.Contains(t, in.succeed(t, "checkpoint", "life"), "sha256 ")
+	require.Contains(t, in.succeed(t, "evaluate-now", "life"), "smudged")
+	require.Contains(t, in.succeed(t, "set", "life", "policy_lr=1e-4", "checkpoint_every=5"), "life: ")
+	code, out = in.run(t, "set", "life", "colour=red")
+	require.Equal(t, 2, code, out)
 	require.Contains(t, in.succeed(t, "resume", "life"), "life: ")
 	require.Contains(t, in.succeed(t, "stop", "life"), "stops after the iteration under way")
 	require.Contains(t, in.succeed(t, "show", "life", "--follow"), "(completed, stopped)")
@@ -76,12 +82,28 @@ func TestCommandsBesideRunningServices(t *testing.T) {
 	require.Contains(t, runs, "life")
 	require.Contains(t, runs, "scores")
 
+	log := in.succeed(t, "log", "life")
+	for _, asked := range []string{"start", "pause", "set_learning_rate", "set_checkpoint_every", "resume", "stop", "@"} {
+		require.Contains(t, log, asked)
+	}
+	require.Contains(t, in.succeed(t, "fsck", "life", "--read"), "life")
+	more := fmt.Sprintf("iterations=%d", shown.Step+1)
+	require.Contains(t, in.succeed(t, "fork", fmt.Sprintf("life@%d", shown.Step), "--run", "child", "--set", more, "--follow"), "Run child completed")
+	code, out = in.run(t, "fork", "life@999999")
+	require.Equal(t, 2, code, out)
+
 	code, out = in.run(t, "stop", "life")
 	require.Equal(t, 2, code)
 	require.Contains(t, out, "run life has ended")
 	code, out = in.run(t, long...)
 	require.Equal(t, 2, code)
 	require.Contains(t, out, "--continue lets it go on")
+	other := append(long, "--set", "iterations=2", "--overwrite")
+	require.Contains(t, in.succeed(t, append(other, "--follow")...), "Run life completed after step 2")
+	require.Contains(t, in.succeed(t, "train", "--preset", "tiny", "--run", "away", "--set", "iterations=1000000"), "Started run away")
+	up.untilStep(t, in, "away", 1)
+	require.Contains(t, in.succeed(t, "cancel", "away"), "away: cancelled")
+	require.Contains(t, in.succeed(t, "checkpoints", "away", "--verify"), "latest")
 	code, out = in.run(t, "show", "nobody")
 	require.Equal(t, 2, code)
 	require.Contains(t, out, "no run is called nobody")

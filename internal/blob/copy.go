@@ -56,7 +56,7 @@ func copyTo(w io.Writer, r io.Reader, b []byte) (n int, ended bool, err error) {
 		k, err = r.Read(b[n:])
 		n += k
 	}
-	if ended = err == io.EOF; ended { //nolint:errorlint // a Reader's end is this very value: io.Reader
+	if ended = err == io.EOF; ended {
 		err = nil
 	}
 	if n > 0 {

@@ -44,7 +44,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		err = usage("%w", err)
 	}
 	if err != nil {
-		a.notef("multiattempt: %v\n", err)
+		a.notef("multiattempt: %v\n", advise(err))
 	}
 	return exitCode(err)
 }

@@ -86,6 +86,14 @@ func isUnreachable(err error) bool {
 	return errors.As(err, &unavailable) || errors.As(err, &namespace) || errors.As(err, &denied)
 }
 
+// advise adds what to do to errors of Temporal that do not say it.
+func advise(err error) error {
+	if missing, ok := errors.AsType[*serviceerror.NamespaceNotFound](err); ok {
+		return fmt.Errorf("%w Create it with `temporal operator namespace create --namespace %s`, or correct temporal.namespace (--namespace)", err, missing.Namespace)
+	}
+	return err
+}
+
 // failedRun is a workflow that ended in failure; wrong says that its input was at fault.
 type failedRun struct {
 	message string

@@ -144,8 +144,9 @@ func (s *Store) Put(ctx context.Context, key string, body io.ReadSeeker, size in
 	if err := blob.CheckBody(key, body, size); err != nil {
 		return blob.Info{}, err
 	}
-	digest, err := opts.SHA256, error(nil)
+	digest := opts.SHA256
 	if digest.IsZero() {
+		var err error
 		if digest, err = digestOf(key, body, size); err != nil {
 			return blob.Info{}, err
 		}
