@@ -55,7 +55,10 @@ func TestCommandsBesideRunningServices(t *testing.T) {
 	require.Contains(t, in.succeed(t, "stop", "life"), "stops after the iteration under way")
 	require.Contains(t, in.succeed(t, "show", "life", "--follow"), "(completed, stopped)")
 
-	require.Contains(t, in.succeed(t, "__complete", "compare", "li"), "life\ttrain, completed, step ")
+	t.Setenv("MULTIATTEMPT_STATE_DIR", in.state) // no flag follows what is being typed
+	typed := installation{state: in.state}.start(t, "__complete", "compare", "li")
+	require.Zero(t, typed.wait(t))
+	require.Contains(t, typed.out.String(), "life\ttrain, completed, step ")
 	require.Contains(t, in.succeed(t, "top"), "no run is running")
 
 	var shown struct {
@@ -82,16 +85,21 @@ func TestCommandsBesideRunningServices(t *testing.T) {
 	require.Contains(t, runs, "life")
 	require.Contains(t, runs, "scores")
 
+	afterwards(t, in, up, shown.Step, long)
+}
+
+// afterwards looks into what the run left after so many iterations, goes on from it, and starts it over.
+func afterwards(t *testing.T, in installation, up *process, step int, long []string) {
+	t.Helper()
 	log := in.succeed(t, "log", "life")
 	for _, asked := range []string{"start", "pause", "set_learning_rate", "set_checkpoint_every", "resume", "stop", "@"} {
 		require.Contains(t, log, asked)
 	}
-	require.Contains(t, in.succeed(t, "fsck", "life", "--read"), "life")
-	more := fmt.Sprintf("iterations=%d", shown.Step+1)
-	require.Contains(t, in.succeed(t, "fork", fmt.Sprintf("life@%d", shown.Step), "--run", "child", "--set", more, "--follow"), "Run child completed")
-	code, out = in.run(t, "fork", "life@999999")
+	require.Regexp(t, `life +[0-9]+ +[0-9]+ +[0-9.]+ +0 `, in.succeed(t, "fsck", "life", "--read"), "checkpoints, objects, MB, no fault")
+	more := fmt.Sprintf("iterations=%d", step+1)
+	require.Contains(t, in.succeed(t, "fork", fmt.Sprintf("life@%d", step), "--run", "child", "--set", more, "--follow"), "Run child completed")
+	code, out := in.run(t, "fork", "life@999999")
 	require.Equal(t, 2, code, out)
-
 	code, out = in.run(t, "stop", "life")
 	require.Equal(t, 2, code)
 	require.Contains(t, out, "run life has ended")
