@@ -284,6 +284,10 @@ func (d *Data) resolveEvaluation(ctx context.Context, in ResolveEvaluationInput,
 		if task.Policy, err = d.storeModel(ctx, run.Model.Source, pulse); err != nil {
 			return task, err
 		}
+		// A collection must not take what an evaluation that is under way refers to.
+		if _, err = putJSON(ctx, d.store, evaluationKey(task.Run, task.Step), "model", task.Policy); err != nil {
+			return task, err
+		}
 	}
 	room, err := d.checkModel(ctx, run, task.Policy, false)
 	if err != nil {

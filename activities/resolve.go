@@ -83,6 +83,9 @@ func (d *Data) own(ctx context.Context, p Policy) (Policy, error) {
 	}
 	for _, file := range f.Files {
 		if file.Ref.Key == blob.ContentKey(file.Ref.SHA256) {
+			if err := blob.Renew(ctx, d.store, file.Ref); err != nil {
+				return Policy{}, err
+			}
 			continue
 		}
 		b, err := blob.Load(ctx, d.store, file.Ref)

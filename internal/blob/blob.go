@@ -148,8 +148,11 @@ func ContentKey(d Digest) string {
 
 // Put stores b under its content key, unless it is there already, and returns its reference.
 func Put(ctx context.Context, s Store, b []byte) (Ref, error) {
-	d := Sum(b)
-	return PutAs(ctx, s, ContentKey(d), b)
+	ref, err := PutAs(ctx, s, ContentKey(Sum(b)), b)
+	if err != nil {
+		return ref, err
+	}
+	return ref, renew(ctx, s, ref, func() (io.ReadSeeker, error) { return bytes.NewReader(b), nil })
 }
 
 // PutAs stores b under key, written once: an object that is there already must have the same bytes, or the call fails

@@ -51,6 +51,12 @@ func PutFolder(ctx context.Context, s Store, f Folder) (Ref, error) {
 	return Put(ctx, s, b)
 }
 
+// Key is where PutFolder stores the list.
+func (f Folder) Key() (string, error) {
+	b, err := json.Marshal(f)
+	return ContentKey(Sum(b)), err
+}
+
 // LoadFolder reads a list stored by PutFolder.
 func LoadFolder(ctx context.Context, s Store, ref Ref) (Folder, error) {
 	b, err := Load(ctx, s, ref)

@@ -17,7 +17,7 @@ func PutStream(ctx context.Context, s Store, body io.ReadSeeker) (Ref, error) {
 	}
 	ref := Ref{Key: ContentKey(d), SHA256: d, Size: size}
 	if o, err := s.Stat(ctx, ref.Key); err == nil && o.Size == size && o.SHA256 == d {
-		return ref, nil
+		return ref, renew(ctx, s, ref, func() (io.ReadSeeker, error) { return body, nil })
 	}
 	if _, err := body.Seek(0, io.SeekStart); err != nil {
 		return Ref{}, err

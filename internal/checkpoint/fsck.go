@@ -163,7 +163,7 @@ func (a *audit) follow(ctx context.Context, from string, text []byte) error {
 			continue
 		}
 		a.seen[ref.Key] = true
-		mayBeGone := weights.MatchString(ref.Key) || !strings.HasPrefix(ref.Key, "runs/"+a.Run+"/") && !strings.HasPrefix(ref.Key, "blobs/")
+		mayBeGone := weights.MatchString(ref.Key) || !strings.HasPrefix(ref.Key, "runs/"+a.Run+"/") && !strings.HasPrefix(ref.Key, SharedPrefix)
 		if err := a.check(ctx, ref, from, mayBeGone); err != nil {
 			return err
 		}
@@ -173,7 +173,7 @@ func (a *audit) follow(ctx context.Context, from string, text []byte) error {
 
 func (a *audit) check(ctx context.Context, ref blob.Ref, from string, mayBeGone bool) error {
 	// A folder's list lies under a key without an extension and is small.
-	list := strings.HasSuffix(ref.Key, ".json") || strings.HasPrefix(ref.Key, "blobs/") && ref.Size < 1<<20
+	list := strings.HasSuffix(ref.Key, ".json") || strings.HasPrefix(ref.Key, SharedPrefix) && ref.Size <= maxList
 	switch {
 	case list:
 		b, err := blob.Load(ctx, a.store, ref)

@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -36,7 +39,10 @@ func (a *app) newFsck() *cobra.Command {
 		Short: "Check that everything the runs refer to is in the store, and find what is left over",
 		Long: `Follows every reference from the checkpoints, records and evaluations of the runs (all, when none is named). It changes
 nothing unless --gc is given, which deletes what is left over: objects of steps up to the newest checkpoint that nothing refers
-to, such as the episodes of workers that were given up for dead. A fault makes the exit code 1.`,
+to, such as the episodes of workers that were given up for dead. A fault makes the exit code 1.
+
+Without a RUN it also looks at what belongs to no run, the models below blobs/. What no run refers to, be it over or under way,
+is left over once it is a day old. --gc deletes nothing there while any run has a fault.`,
 		Example: "  multiattempt fsck\n  multiattempt fsck quickstart-seed1 --read --gc",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := a.connect(cmd.Context())
@@ -44,7 +50,8 @@ to, such as the episodes of workers that were given up for dead. A fault makes t
 				return err
 			}
 			defer s.Close()
-			if len(args) == 0 {
+			whole := len(args) == 0
+			if whole {
 				if args, err = checkpoint.Runs(cmd.Context(), s.store); err != nil {
 					return err
 				}
@@ -57,12 +64,19 @@ to, such as the episodes of workers that were given up for dead. A fault makes t
 				}
 				all = append(all, found)
 			}
+			if whole {
+				shared, err := auditShared(cmd.Context(), s.store, time.Now().Add(-older), collect && !faulty(all))
+				if err != nil {
+					return err
+				}
+				all = append(all, shared)
+			}
 			return a.printAudit(all, asJSON, collect)
 		},
 	}
 	cmd.Flags().BoolVar(&read, "read", false, "read every object and compare digests")
 	cmd.Flags().BoolVar(&collect, "gc", false, "delete what is left over")
-	cmd.Flags().DurationVar(&older, "older", time.Hour, "with --gc: spare what is younger, by the store's clock")
+	cmd.Flags().DurationVar(&older, "older", time.Hour, "spare what is younger, by the store's clock; below blobs/ at least a day")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
 	return cmd
 }
@@ -89,6 +103,30 @@ func (a *app) audit(cmd *cobra.Command, s blob.Store, run string, o checkpoint.A
 	return out, err
 }
 
+// auditShared looks at the objects that belong to no run; it is listed as a run of their prefix's name.
+func auditShared(ctx context.Context, s blob.Store, before time.Time, collect bool) (audited, error) {
+	found, err := checkpoint.InspectShared(ctx, s, before)
+	if errors.Is(err, checkpoint.ErrUnreadable) && !collect { // a fault of some run, which is listed there
+		err = nil
+	}
+	if err != nil {
+		return audited{}, err
+	}
+	out := audited{Run: checkpoint.SharedPrefix, Objects: found.Objects, Bytes: found.Bytes, Faults: []listedFault{}, Orphans: []string{}}
+	for _, orphan := range found.Orphans {
+		out.Orphans = append(out.Orphans, orphan.Key)
+		out.OrphanBytes += orphan.Size
+	}
+	if collect {
+		_, err = checkpoint.CollectShared(ctx, s, found)
+	}
+	return out, err
+}
+
+func faulty(all []audited) bool {
+	return slices.ContainsFunc(all, func(r audited) bool { return len(r.Faults) > 0 })
+}
+
 // printAudit writes what was found; faults become the command's error.
 func (a *app) printAudit(all []audited, asJSON, collected bool) error {
 	faults := 0
@@ -109,7 +147,7 @@ func (a *app) printAudit(all []audited, asJSON, collected bool) error {
 			}
 		}
 		if collected {
-			a.notef("What was left over is deleted, except of runs with faults.\n")
+			a.notef("What was left over is deleted, except of runs with faults, and below %s while there are any.\n", checkpoint.SharedPrefix)
 		}
 	}
 	if err == nil && faults > 0 {
