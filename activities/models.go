@@ -123,15 +123,18 @@ type Models struct {
 	store blob.Store
 	dir   string
 
-	mu    sync.Mutex // held while fetching: several users of one model wait for one download
+	mu    sync.Mutex
 	have  map[blob.Digest]*kept
 	clock int
 }
 
+// kept is a folder that is there, or on its way.
 type kept struct {
 	dir   string
-	users int
-	used  int // clock of the last use
+	users int           // those that wait for it included
+	used  int           // clock of the last use
+	there chan struct{} // closed when the fetch ended
+	whole bool          // it succeeded; not to be read before there is closed
 }
 
 // NewModels returns an empty cache below dir, which belongs to the caller's process alone and is emptied.
@@ -145,25 +148,49 @@ func NewModels(store blob.Store, dir string) (*Models, error) {
 	return &Models{store: store, dir: dir, have: map[blob.Digest]*kept{}}, nil
 }
 
-// Use returns a folder on disk with the policy's files, which stays until release is called.
+// Use returns a folder on disk with the policy's files, which stays until release is called. Users of one model share one
+// download; when it fails, or who began it gives up, the next one begins anew.
 func (m *Models) Use(ctx context.Context, p Policy) (dir string, release func(), err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	k := m.have[p.Digest]
-	if k == nil {
-		if k, err = m.fetch(ctx, p); err != nil {
+	for {
+		k, mine := m.claim(p)
+		if mine {
+			err = m.fetch(ctx, p, k)
+		} else {
+			select {
+			case <-k.there:
+			case <-ctx.Done():
+				err = ctx.Err()
+			}
+		}
+		if err != nil {
+			m.release(k)
 			return "", nil, err
 		}
+		if k.whole {
+			return k.dir, sync.OnceFunc(func() { m.release(k) }), nil
+		}
+		m.release(k)
+	}
+}
+
+// claim counts one more user of a model; mine says that the caller is to fetch it.
+func (m *Models) claim(p Policy) (k *kept, mine bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if k = m.have[p.Digest]; k == nil {
+		k, mine = &kept{dir: m.path(p), there: make(chan struct{})}, true
 		m.have[p.Digest] = k
 	}
 	k.users++
 	m.touch(k)
+	return k, mine
+}
+
+func (m *Models) release(k *kept) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	k.users--
 	m.evict()
-	return k.dir, sync.OnceFunc(func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		k.users--
-	}), nil
 }
 
 // Adopt takes over a folder that this process wrote and published, so that it need not be fetched. dir must not be used
@@ -174,10 +201,11 @@ func (m *Models) Adopt(p Policy, dir string) error {
 	if m.have[p.Digest] != nil {
 		return os.RemoveAll(dir)
 	}
-	k := &kept{dir: m.path(p)}
+	k := &kept{dir: m.path(p), there: make(chan struct{}), whole: true}
 	if err := os.Rename(dir, k.dir); err != nil {
 		return fmt.Errorf("adopt model folder: %w", err)
 	}
+	close(k.there)
 	m.have[p.Digest] = k
 	m.touch(k)
 	m.evict()
@@ -191,19 +219,30 @@ func (m *Models) touch(k *kept) {
 	k.used = m.clock
 }
 
-func (m *Models) fetch(ctx context.Context, p Policy) (*kept, error) {
-	to := m.path(p)
+// fetch downloads a model and tells those that wait for it.
+func (m *Models) fetch(ctx context.Context, p Policy, k *kept) error {
+	err := m.download(ctx, p, k.dir)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if k.whole = err == nil; !k.whole {
+		delete(m.have, p.Digest)
+	}
+	close(k.there)
+	return err
+}
+
+func (m *Models) download(ctx context.Context, p Policy, to string) error {
 	if err := os.RemoveAll(to); err != nil {
-		return nil, err
+		return err
 	}
 	f, err := blob.Download(ctx, m.store, p.Folder, to)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("fetch policy %s: %w", p.Digest.Short(), err), os.RemoveAll(to))
+		return errors.Join(fmt.Errorf("fetch policy %s: %w", p.Digest.Short(), err), os.RemoveAll(to))
 	}
 	if got := policyDigest(f); got != p.Digest {
-		return nil, errors.Join(&blob.CorruptError{Key: p.Folder.Key, Want: p.Digest, Got: got, WantSize: p.Folder.Size, GotSize: p.Folder.Size}, os.RemoveAll(to))
+		return errors.Join(&blob.CorruptError{Key: p.Folder.Key, Want: p.Digest, Got: got, WantSize: p.Folder.Size, GotSize: p.Folder.Size}, os.RemoveAll(to))
 	}
-	return &kept{dir: to}, nil
+	return nil
 }
 
 // evict removes the folders that nobody uses, the longest unused first, beyond modelsKept.

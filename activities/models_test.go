@@ -44,7 +44,7 @@ func TestModelsFetchesEachPolicyOnceAndKeepsAFew(t *testing.T) {
 	}
 	kept, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	require.Len(t, kept, 4+1+1, "four idle ones, the newest and the one in use")
+	require.Len(t, kept, 4+1, "four idle ones and the one in use")
 	require.FileExists(t, filepath.Join(used, "weights"))
 	release()
 }

@@ -26,10 +26,15 @@ type host struct {
 
 func newHost(t *testing.T, store blob.Store, presets activities.Presets, own string) host {
 	t.Helper()
+	w := activitytest.NewWorker(t, store, presets, own)
+	return host{Worker: w, env: newHostEnv(w)}
+}
+
+func newHostEnv(w activitytest.Worker) *testsuite.TestActivityEnvironment {
 	var suite testsuite.WorkflowTestSuite
-	h := host{Worker: activitytest.NewWorker(t, store, presets, own), env: suite.NewTestActivityEnvironment()}
-	h.Register(h.env)
-	return h
+	env := suite.NewTestActivityEnvironment()
+	w.Register(env)
+	return env
 }
 
 // do runs one activity.
