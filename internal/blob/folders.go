@@ -3,6 +3,7 @@ package blob
 import (
 	"context"
 	"strings"
+	"time"
 )
 
 // FolderLister is a Store that lists the names directly below a prefix without visiting every object.
@@ -32,4 +33,10 @@ func Folders(ctx context.Context, s Store, prefix string) ([]string, error) {
 		return nil
 	})
 	return names, err
+}
+
+// Sweeper is a Store that may hold bytes that belong to no object, such as those of writes that a crash interrupted.
+type Sweeper interface {
+	// Sweep deletes such bytes where they are older than before, and returns how many pieces and bytes went; dry only counts.
+	Sweep(ctx context.Context, before time.Time, dry bool) (pieces int, bytes int64, err error)
 }

@@ -42,7 +42,8 @@ nothing unless --gc is given, which deletes what is left over: objects of steps 
 to, such as the episodes of workers that were given up for dead. A fault makes the exit code 1.
 
 Without a RUN it also looks at what belongs to no run, the models below blobs/. What no run refers to, be it over or under way,
-is left over once it is a day old. --gc deletes nothing there while any run has a fault.`,
+is left over once it is a day old. --gc deletes nothing there while any run has a fault. Of a folder of objects (store.dir) it also
+deletes what interrupted writes left, once that is a day old.`,
 		Example: "  multiattempt fsck\n  multiattempt fsck quickstart-seed1 --read --gc",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := a.connect(cmd.Context())
@@ -70,6 +71,9 @@ is left over once it is a day old. --gc deletes nothing there while any run has 
 					return err
 				}
 				all = append(all, shared)
+				if err := a.sweep(cmd.Context(), s.store, time.Now().Add(-max(older, blob.CollectAfter)), collect); err != nil {
+					return err
+				}
 			}
 			return a.printAudit(all, asJSON, collect)
 		},
@@ -121,6 +125,19 @@ func auditShared(ctx context.Context, s blob.Store, before time.Time, collect bo
 		_, err = checkpoint.CollectShared(ctx, s, found)
 	}
 	return out, err
+}
+
+// sweep looks for bytes that belong to no object, which only a folder of this machine may hold.
+func (a *app) sweep(ctx context.Context, s blob.Store, before time.Time, collect bool) error {
+	folder, ok := s.(blob.Sweeper)
+	if !ok {
+		return nil
+	}
+	pieces, bytes, err := folder.Sweep(ctx, before, !collect)
+	if err == nil && pieces > 0 {
+		a.notef("Interrupted writes left %d files of %.1f MB.\n", pieces, float64(bytes)/1e6)
+	}
+	return err
 }
 
 func faulty(all []audited) bool {
