@@ -203,7 +203,7 @@ func (d *Data) scoreTable(ctx context.Context, in ScoreTableInput) (ScoreTableOu
 	result := evaluate.Result{
 		Run: in.Task.Run, Step: in.Task.Step, Policy: in.Task.Policy.Digest.String(), Seed: run.Seed,
 		Mode: run.Grading.Mode, Unboxed: run.Grading.Unboxed,
-		Temperature: run.Evaluation.Temperature, TopP: run.Evaluation.TopP,
+		Temperature: run.Evaluation.Temperature, TopP: run.Evaluation.TopP, NoRepeat: run.Evaluation.NoRepeat,
 		Budget: string(run.Attempts.Budget), MaxNewTokens: run.Evaluation.MaxNewTokens,
 	}
 	if in.Task.Parallel > 0 {

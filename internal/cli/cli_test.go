@@ -127,6 +127,20 @@ func TestCompareReadsScoreTables(t *testing.T) {
 	code, _, stderr = invoke(t, "compare", a, "mixed="+a+","+other)
 	require.Equal(t, exitWrongInput, code)
 	require.Contains(t, stderr, "arm mixed: these evaluations cannot be compared: grading modes typed and paper")
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{a, a}, "two arms are called " + a},
+		{[]string{a, "twice=" + b + "," + b}, "arm twice has " + b + " at step 0 twice"},
+		{[]string{a, "=" + b}, "want NAME=A1,A2,…"},
+		{[]string{a, b, "--format", "xml"}, "--format xml: want text, markdown, csv or json"},
+	} {
+		code, stdout, stderr = invoke(t, append([]string{"compare"}, c.args...)...)
+		require.Equal(t, exitWrongInput, code, stderr)
+		require.Contains(t, stderr, c.want)
+		require.Empty(t, stdout)
+	}
 	code, _, stderr = invoke(t, "compare", a)
 	require.Equal(t, exitWrongInput, code)
 	require.Contains(t, stderr, "is one arm")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,6 +37,9 @@ with the reason.`,
 			if figure != "" && filepath.Ext(figure) != ".svg" {
 				return usage("--figure %s: the figure is an .svg file", figure)
 			}
+			if err := checkFormat(format); err != nil {
+				return err
+			}
 			r := report.Report{Title: "Comparison of " + strings.Join(args, ", ")}
 			for _, name := range args {
 				arms, err := a.loadArms(cmd.Context(), name)
@@ -44,11 +48,14 @@ with the reason.`,
 				}
 				r.Arms = append(r.Arms, arms...)
 			}
+			if err := distinct(r.Arms); err != nil {
+				return err
+			}
 			if len(r.Arms) < 2 {
 				return usage("%s is one arm; name another to compare it with", args[0])
 			}
 			if metric != "" {
-				return a.reach(cmd.Context(), metric, slack, r.Arms)
+				return a.reach(cmd.Context(), format, metric, slack, r.Arms)
 			}
 			comparisons, err := compareWithFirst(r.Arms)
 			if err != nil {
@@ -72,7 +79,7 @@ with the reason.`,
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "text", "text, markdown, csv (scores, then differences) or json")
-	cmd.Flags().StringVar(&metric, "reach", "", "instead, print when each run first reached the first arm's final score by this metric, as in accuracy@2")
+	cmd.Flags().StringVar(&metric, "reach", "", "instead, print when each run first reached the first arm's final score by this metric, as in accuracy@2: needs evaluation.every")
 	cmd.Flags().Float64Var(&slack, "within", 0, "with --reach, how much less is enough, as a share of 1")
 	cmd.Flags().StringVar(&folder, "out", "", "folder for a report: page, figure, tables and scores")
 	cmd.Flags().StringVar(&figure, "figure", "", "file for the figure of accuracy by attempts (SVG)")
@@ -89,6 +96,9 @@ func (a *app) loadArms(ctx context.Context, argument string) ([]report.Arm, erro
 		return []report.Arm{newArm(argument, []*evaluate.Result{result})}, nil
 	}
 	if name, list, grouped := strings.Cut(argument, "="); grouped {
+		if name == "" || list == "" {
+			return nil, usage("%s: want NAME=A1,A2,…", argument)
+		}
 		arm, err := a.loadGroup(ctx, name, strings.Split(list, ","))
 		return []report.Arm{arm}, err
 	}
@@ -189,6 +199,34 @@ func newComparison(r *report.Report, comparisons []evaluate.Comparison) comparis
 	return c
 }
 
+// distinct refuses what would be counted twice: a run in two places of the same arm, or two arms of one name.
+func distinct(arms []report.Arm) error {
+	names := map[string]bool{}
+	for _, arm := range arms {
+		if names[arm.Name] {
+			return usage("two arms are called %s; NAME=A1,A2,… gives them names", arm.Name)
+		}
+		names[arm.Name] = true
+		there := map[string]bool{}
+		for _, r := range arm.Group().Results {
+			id := fmt.Sprintf("%s at step %d", r.Run, r.Step)
+			if there[id+r.Policy] {
+				return usage("arm %s has %s twice: its interval would be too narrow", arm.Name, id)
+			}
+			there[id+r.Policy] = true
+		}
+	}
+	return nil
+}
+
+// checkFormat refuses what compare cannot write.
+func checkFormat(format string) error {
+	if !slices.Contains([]string{"text", "markdown", "csv", "json"}, format) {
+		return usage("--format %s: want text, markdown, csv or json", format)
+	}
+	return nil
+}
+
 func (a *app) printComparison(format string, r *report.Report, comparisons []evaluate.Comparison) error {
 	switch format {
 	case "json":
@@ -199,19 +237,13 @@ func (a *app) printComparison(format string, r *report.Report, comparisons []eva
 		}
 		a.printf("\n")
 		return report.WriteDifferencesCSV(a.stdout, comparisons)
-	case "markdown", "text":
-	default:
-		return usage("--format %s: want text, markdown, csv or json", format)
 	}
 	tables := slices.Concat(r.Tables(), r.Gains(), r.ParallelTables(), []report.Table{r.Details()})
 	for _, c := range comparisons {
 		tables = append(tables, report.Differences(c)...)
 	}
 	var out bytes.Buffer
-	for i, t := range tables {
-		if i > 0 {
-			out.WriteByte('\n')
-		}
+	for _, t := range tables {
 		write := t.WriteText
 		if format == "markdown" {
 			write = t.WriteMarkdown

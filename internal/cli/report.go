@@ -79,7 +79,7 @@ func gatherReport(ctx context.Context, reader *runs.Reader, names []string, dial
 	for i, name := range names {
 		run, err := reader.Run(ctx, name)
 		if errors.Is(err, runs.ErrNone) {
-			return nil, usage("no run is called %s; `multiattempt runs` lists them", name)
+			return nil, usage("no run is called %s; `multiattempt runs` lists them, and `multiattempt compare %s --out FOLDER` makes the report of an experiment", name, name)
 		}
 		if err != nil {
 			return nil, err

@@ -83,6 +83,25 @@ func CompareGroups(a, b Group) (Comparison, error) {
 
 // incomparable returns every reason not to compare.
 func incomparable(a, b *Result) []string {
+	reasons := OtherKind(a, b)
+	common := false
+	for _, x := range a.Sets {
+		y, _ := b.Set(x.Name)
+		for _, s := range x.Scores {
+			if _, ok := y.Score(s.Attempts); ok {
+				common = true
+			}
+		}
+	}
+	if !common {
+		reasons = append(reasons, "no set has the same number of attempts in both")
+	}
+	return reasons
+}
+
+// OtherKind returns what two evaluations differ in that scores depend on: grading, sampling, or the problems of a set. None:
+// their scores at the same number of attempts may be set side by side.
+func OtherKind(a, b *Result) []string {
 	var reasons []string
 	differ := func(what string, x, y any) {
 		if x != y {
@@ -93,25 +112,13 @@ func incomparable(a, b *Result) []string {
 	differ("settings of unboxed answers", a.Unboxed, b.Unboxed)
 	differ("temperatures", a.Temperature, b.Temperature)
 	differ("top_p", a.TopP, b.TopP)
+	differ("no_repeat_ngram_size", a.NoRepeat, b.NoRepeat)
 	differ("token budgets", fmt.Sprintf("%d (%s)", a.MaxNewTokens, a.Budget), fmt.Sprintf("%d (%s)", b.MaxNewTokens, b.Budget))
-	common := false
 	for _, x := range a.Sets {
-		y, ok := b.Set(x.Name)
-		if !ok {
-			continue
-		}
-		if x.Digest != y.Digest {
+		if y, ok := b.Set(x.Name); ok && x.Digest != y.Digest {
 			reasons = append(reasons, fmt.Sprintf("set %s holds other problems (%d with sha256 %s and %d with %s)",
 				x.Name, x.Problems, x.Digest.Short(), y.Problems, y.Digest.Short()))
 		}
-		for _, s := range x.Scores {
-			if _, ok := y.Score(s.Attempts); ok {
-				common = true
-			}
-		}
-	}
-	if !common {
-		reasons = append(reasons, "no set has the same number of attempts in both")
 	}
 	return reasons
 }

@@ -76,11 +76,12 @@ func TestCompareAveragesOverSets(t *testing.T) {
 func TestCompareRefusesAndNamesEveryReason(t *testing.T) {
 	a := result("s", "p", score(1, 0, 0, 0, 0))
 	b := result("s", "other", score(2, 0, 0, 0, 0))
-	b.Mode, b.Temperature = "paper", 0.6
+	b.Mode, b.Temperature, b.NoRepeat = "paper", 0.6, 3
 	_, err := evaluate.Compare("a", a, "b", b)
 	require.ErrorIs(t, err, evaluate.ErrResult)
 	require.ErrorContains(t, err, "grading modes typed and paper")
 	require.ErrorContains(t, err, "temperatures 0 and 0.6")
+	require.ErrorContains(t, err, "no_repeat_ngram_size 0 and 3")
 	require.ErrorContains(t, err, "set s holds other problems")
 	require.ErrorContains(t, err, "no set has the same number of attempts in both")
 }

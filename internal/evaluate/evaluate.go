@@ -34,7 +34,8 @@ type Result struct {
 	Unboxed      bool    `json:"unboxed"`
 	Temperature  float64 `json:"temperature"` // 0 is greedy
 	TopP         float64 `json:"top_p"`
-	Budget       string  `json:"budget"` // what MaxNewTokens counts, as spec.BudgetRule
+	NoRepeat     int     `json:"no_repeat_ngram_size,omitempty"` // 0 is off
+	Budget       string  `json:"budget"`                         // what MaxNewTokens counts, as spec.BudgetRule
 	MaxNewTokens int     `json:"max_new_tokens"`
 	// ParallelTemperature is that of the independent single attempts; 0 where there are none.
 	ParallelTemperature float64 `json:"parallel_temperature,omitempty"`
