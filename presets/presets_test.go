@@ -41,7 +41,7 @@ func TestPaperPresetIsThePaper(t *testing.T) {
 	require.NoError(t, err)
 	want := spec.Run{
 		Preset: "paper", Seed: 1, Iterations: 1280,
-		Model: spec.Model{Source: "Qwen2.5-Math-1.5B", Compute: spec.ComputeFloat32},
+		Model: spec.Model{Source: "hf:Qwen/Qwen2.5-Math-1.5B", Compute: spec.ComputeFloat32},
 		Data:  spec.Data{Train: "math-3to5", ProblemsPerStep: 1024, GroupSize: 1, ShardSize: 128},
 		Attempts: spec.Attempts{Min: 1, Max: 5, Stop: spec.StopBoxed, StopEvery: 64,
 			Budget: spec.BudgetShared, MaxNewTokens: 3000},

@@ -30,7 +30,7 @@ func Override(doc []byte, target any, assignments []string) ([]byte, error) {
 		case !found:
 			wrong = append(wrong, FieldError{Path: a, Allowed: "an assignment such as iterations=10"})
 		case !known:
-			wrong = append(wrong, FieldError{Path: path, Value: text, Allowed: "no such setting"})
+			wrong = append(wrong, FieldError{Path: path, Value: text, Allowed: missing(reflect.TypeOf(target), path)})
 		default:
 			value, err := parseValue(kind, text)
 			if err != nil {
@@ -44,6 +44,25 @@ func Override(doc []byte, target any, assignments []string) ([]byte, error) {
 		return nil, invalid("assignment", wrong...)
 	}
 	return json.Marshal(tree)
+}
+
+// missing says what there is in place of a path that leads nowhere.
+func missing(t reflect.Type, path string) string {
+	parent, key := "", path
+	if at := strings.LastIndexByte(path, '.'); at >= 0 {
+		parent, key = path[:at], path[at+1:]
+	}
+	if parent == "" {
+		return noSetting(t, key)
+	}
+	of, known := fieldType(t, parent)
+	switch {
+	case !known:
+		return missing(t, parent)
+	case of.Kind() != reflect.Struct:
+		return fmt.Sprintf("no such setting; %s is %s", parent, typeWords(of))
+	}
+	return noSetting(of, key)
 }
 
 // fieldType follows a dotted path of JSON names through structs.

@@ -153,9 +153,26 @@ func overlayValue(path string, raw json.RawMessage, into reflect.Value) []FieldE
 			wrong = append(wrong, overlayValue(at, object[key], into.Field(i))...)
 			continue
 		}
-		wrong = append(wrong, FieldError{Path: at, Value: object[key], Allowed: "no such setting; there are " + strings.Join(keys(into.Type()), ", ")})
+		wrong = append(wrong, FieldError{Path: at, Value: object[key], Allowed: noSetting(into.Type(), key)})
 	}
 	return wrong
+}
+
+// noSetting says that a document of type t has no such key, and what there is.
+func noSetting(t reflect.Type, key string) string {
+	if why := notOfFinetuning[key]; why != "" && t == reflect.TypeFor[Finetune]() {
+		return why
+	}
+	return "no such setting; there are " + strings.Join(keys(t), ", ")
+}
+
+// notOfFinetuning says why settings of a training run, which one may look for there, are none of a fine-tuning's.
+var notOfFinetuning = map[string]string{
+	"lora": "none in a fine-tuning, which trains all weights: each of its parts leaves a whole model that the next one starts from; " +
+		"adapters are settings of train (lora.policy, lora.critic)",
+	"update":     "none in a fine-tuning, which minimises cross-entropy; data.batch_size and microbatch are its batches",
+	"iterations": "none in a fine-tuning: steps counts its optimiser steps",
+	"checkpoint": "none in a fine-tuning: it keeps its state after every steps_per_part",
 }
 
 // keys returns the JSON names of a struct's fields, in their order.
