@@ -55,18 +55,26 @@ func TestDistributions(t *testing.T) {
 		grid = append(grid, (float64(i)+0.5)/64)
 	}
 	grid = append(grid, 0, math.Nextafter(1, 0))
+	all := []policy.Params{
+		{Temperature: 1.5, TopP: 0.9, TopK: 20, MinP: 0.1}, {Temperature: 1, TopP: 1}, {Temperature: 0.7, TopP: 0.5, TopK: 5},
+		{Temperature: 0.5, TopP: 1}, {Temperature: 2, TopP: 1}, {Temperature: 1, TopP: 1, TopK: 3}, {Temperature: 1, TopP: 0.6},
+		{Temperature: 1, TopP: 1e-9}, {Temperature: 1, TopP: 1, TopK: 5000}, {Temperature: 1, TopP: 1, MinP: 0.2}, {Temperature: 1, TopP: 1, MinP: 1},
+	}
 	for name, b := range backends(t) {
 		for _, config := range []nn.Config{tinyLlama, tinyQwen} {
+			params := all
+			if name == engine.XLA { // each way to draw is a program of its own: all restrictions, and with the large vocabulary none and two
+				params = all[:1]
+				if config.VocabSize == tinyQwen.VocabSize {
+					params = all[:3]
+				}
+			}
 			model := loud(config)
 			s, err := engine.NewSampler(b, model, fewSlots)
 			require.NoError(t, err)
 			defer s.Close()
 			logits := engine.ForwardLogits(t, b, model, []int32{5})[0]
-			for _, p := range []policy.Params{
-				{Temperature: 1, TopP: 1}, {Temperature: 0.5, TopP: 1}, {Temperature: 2, TopP: 1}, {Temperature: 1, TopP: 1, TopK: 3},
-				{Temperature: 1, TopP: 0.6}, {Temperature: 0.7, TopP: 0.5, TopK: 5}, {Temperature: 1, TopP: 1e-9}, {Temperature: 1, TopP: 1, TopK: 5000},
-				{Temperature: 1, TopP: 1, MinP: 0.2}, {Temperature: 1.5, TopP: 0.9, TopK: 20, MinP: 0.1}, {Temperature: 1, TopP: 1, MinP: 1},
-			} {
+			for _, p := range params {
 				p.MaxLength = 8
 				t.Run(fmt.Sprintf("%s %s %+v", name, config.Architecture, p), func(t *testing.T) {
 					checkDraws(t, logits, p, grid, draw(t, s, p, grid...))
@@ -136,7 +144,7 @@ func TestNoRepeat(t *testing.T) {
 			require.NoError(t, err)
 			defer s.Close()
 			twice := func(noRepeat int) bool {
-				row := &talk{id: 1, draws: 30, force: [][]int32{{5, 6, 5}}}
+				row := &talk{id: 1, draws: 28, force: [][]int32{{5, 6, 5}}}
 				p := policy.Params{TopP: 1, NoRepeat: noRepeat, MaxLength: 64}
 				require.NoError(t, s.Sample(context.Background(), []policy.Row{row}, p, nil))
 				checkLogProbs(t, b, model, row)

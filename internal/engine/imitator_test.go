@@ -23,7 +23,7 @@ func drawExamples(n int, seed uint64) []update.Example {
 func TestImitatorLearnsAndGoesOnWithTheSameBytes(t *testing.T) {
 	onEach(t, func(t *testing.T, b *engine.Backend) {
 		o := engine.ImitatorOptions{
-			Backend: b, Model: modelFolder(t, engine.Random(tinyLlama, 1)), Optimizer: spec.DefaultFinetune().Optimizer, Microbatch: 4,
+			Backend: b, Model: modelFolder(t, engine.Random(tinyLlama, 1)), Optimizer: spec.DefaultFinetune().Optimizer, Microbatch: 2,
 		}
 		batch := drawExamples(6, 1)
 		run := func(o engine.ImitatorOptions, steps int) (losses []float64, policy, state string, files map[string][]byte) {

@@ -29,8 +29,12 @@ func TestOnlyAdaptersAreTrained(t *testing.T) {
 	onEach(t, func(t *testing.T, b *engine.Backend) {
 		model := loud(tinyLlama)
 		learner := newTrainer(t, loraOptions(b, modelFolder(t, model)))
-		rows := drawRows(t, learner, 8, 1)
-		scores, err := learner.Score(t.Context(), drawEpisodes(4, 2), nil)
+		n := 8
+		if b.Name() == engine.XLA {
+			n = 2 // one shape
+		}
+		rows, episodes := drawRows(t, learner, n, 1), drawEpisodes(n, 1)
+		scores, err := learner.Score(t.Context(), episodes, nil)
 		require.NoError(t, err)
 		for _, s := range scores {
 			require.InDeltaSlice(t, s.Ref, s.Old, 1e-6)
@@ -57,10 +61,10 @@ func TestOnlyAdaptersAreTrained(t *testing.T) {
 			require.True(t, adapter, name)
 		}
 		// What samples from the merged folder computes what the learner does.
-		scores, err = learner.Score(t.Context(), drawEpisodes(4, 2), nil)
+		scores, err = learner.Score(t.Context(), episodes, nil)
 		require.NoError(t, err)
 		exported := newTrainer(t, trainerOptions(b, after))
-		want, err := exported.Score(t.Context(), drawEpisodes(4, 2), nil)
+		want, err := exported.Score(t.Context(), episodes, nil)
 		require.NoError(t, err)
 		for i := range want {
 			require.InDeltaSlice(t, want[i].Old, scores[i].Old, 1e-4)

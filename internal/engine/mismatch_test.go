@@ -22,7 +22,7 @@ func TestSamplerAgreesWithTrainer(t *testing.T) {
 				s, err := engine.NewSampler(b, model, fewSlots)
 				require.NoError(t, err)
 				defer s.Close()
-				mine, rows := talks(17, config.VocabSize)
+				mine, rows := talks(16, config.VocabSize)
 				require.NoError(t, s.Sample(context.Background(), rows, sampling, nil))
 				episodes := make([]rollout.Episode, len(mine))
 				for i, row := range mine {

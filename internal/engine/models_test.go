@@ -56,7 +56,7 @@ func TestModelsComputeWhatTransformersComputes(t *testing.T) {
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, model.Close()) })
 		for name, b := range backends(t) {
-			if name == "own memory" || name == engine.XLA && filepath.Base(dir) != compiled {
+			if name == ownMemory || name == engine.XLA && filepath.Base(dir) != compiled {
 				continue
 			}
 			t.Run(filepath.Base(dir)+"/"+name, func(t *testing.T) {

@@ -195,7 +195,7 @@ const (
 // ppo is the sum of policy and value loss. The two share no trained weights, so one backward pass serves both, and XLA
 // runs their parts side by side. The last fact is the value loss, 0 without a critic.
 func (t *trainer) ppo() objective {
-	config, u, policies := t.model.Config, t.update, len(t.policy.specs)
+	config, u, policies := t.model.Config, ofLoss(t.update), len(t.policy.specs)
 	o := objective{
 		key:    fmt.Sprintf("ppo %+v %+v %+v", config, u, t.lora),
 		specs:  t.policy.specs,
@@ -224,6 +224,14 @@ func (t *trainer) ppo() objective {
 		return loss, graph.Concatenate([]*graph.Node{facts, graph.Reshape(value, 1)}, 0)
 	}
 	return o
+}
+
+// ofLoss are the settings that the loss's graph depends on: learners that differ in others share its programs.
+func ofLoss(u spec.Update) spec.Update {
+	return spec.Update{
+		Clip: u.Clip, ClipHigh: u.ClipHigh, ValueClip: u.ValueClip, ValueWeight: u.ValueWeight,
+		KL: u.KL, KLEstimator: u.KLEstimator, Entropy: u.Entropy,
+	}
 }
 
 // bindBase names the nodes of the base of adapters, when a graph has them.

@@ -33,7 +33,7 @@ func modelFolder(t *testing.T, m *engine.Model) string {
 // trainerOptions are a learner's options with larger rates and tighter clips than in earnest.
 func trainerOptions(b *engine.Backend, model string) engine.TrainerOptions {
 	u := spec.Default().Update
-	u.Microbatch, u.Entropy = 3, 0.01
+	u.Microbatch, u.Entropy = 2, 0.01
 	return engine.TrainerOptions{Backend: b, Model: model, Update: u, Optimizer: spec.Default().Optimizer, Seed: 5}
 }
 
@@ -126,14 +126,33 @@ func readWeights(t *testing.T, path string) map[string][]float32 {
 	return weights
 }
 
-// opened are the backends that the trainers' tests share, so that each program is compiled once.
+// opened are the backends that tests share, so that each program is compiled once. XLA takes seconds over a gradient: tests
+// there keep to micro-batches of two rows, and to a few shapes.
 var opened sync.Map
 
-// open returns the shared backend of a choice; nil where there is no XLA, except in continuous integration.
+// ownMemory names pure Go behaving like a device with its own memory.
+const ownMemory = "own memory"
+
+// open returns the shared backend of a choice or ownMemory; nil where there is no XLA, except in continuous integration.
 func open(t *testing.T, choice string) *engine.Backend {
 	t.Helper()
 	if b, ok := opened.Load(choice); ok {
 		return b.(*engine.Backend)
+	}
+	b := openNew(t, choice)
+	if b != nil {
+		opened.Store(choice, b)
+	}
+	return b
+}
+
+// openNew is open for a backend of the caller's own.
+func openNew(t *testing.T, choice string) *engine.Backend {
+	t.Helper()
+	if choice == ownMemory {
+		b := openNew(t, engine.PureGo)
+		engine.Unshare(b)
+		return b
 	}
 	b, err := engine.Open(choice)
 	if err != nil && choice == engine.XLA && os.Getenv("CI") == "" {
@@ -141,7 +160,6 @@ func open(t *testing.T, choice string) *engine.Backend {
 		return nil
 	}
 	require.NoError(t, err)
-	opened.Store(choice, b)
 	return b
 }
 
@@ -178,7 +196,7 @@ func TestRestoredTrainerGoesOnWithTheSameBytes(t *testing.T) {
 		_, _, want := saved(t, first)
 		_, _, got := saved(t, second)
 		require.Equal(t, want, got)
-		episodes := drawEpisodes(5, 2)
+		episodes := drawEpisodes(6, 2)
 		wantScores, err := first.Score(t.Context(), episodes, nil)
 		require.NoError(t, err)
 		gotScores, err := second.Score(t.Context(), episodes, nil)
@@ -194,12 +212,13 @@ func TestMicrobatchesDoNotChangeAStep(t *testing.T) {
 				o := trainerOptions(b, modelFolder(t, loud(tinyLlama)))
 				o.Update.Aggregation = aggregation
 				o.Optimizer.Epsilon = 1e-3 // Adam's first step divides by the gradient: rounding of tiny ones would show
+				rows := drawRows(t, newTrainer(t, o), 10, 1)
 				var want map[string][]float32
 				var wantStats update.StepStats
-				for _, size := range []int{16, 3} {
+				for _, size := range []int{16, 2} {
 					o.Update.Microbatch = size
 					learner := newTrainer(t, o)
-					stats, err := learner.Step(t.Context(), drawRows(t, learner, 10, 1), rates)
+					stats, err := learner.Step(t.Context(), rows, rates)
 					require.NoError(t, err)
 					_, state, _ := saved(t, learner)
 					got := readWeights(t, filepath.Join(state, "trainer.safetensors"))
@@ -289,7 +308,7 @@ func TestScoresOfAnEpisodeDoNotDependOnItsCompany(t *testing.T) {
 		var done []int
 		together, err := learner.Score(t.Context(), episodes, func(n int) { done = append(done, n) })
 		require.NoError(t, err)
-		require.Equal(t, []int{3, 6, 9, 10}, done)
+		require.Equal(t, []int{2, 4, 6, 8, 10}, done)
 		for i, e := range episodes {
 			alone, err := learner.Score(t.Context(), episodes[i:i+1], nil)
 			require.NoError(t, err)
