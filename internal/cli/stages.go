@@ -91,9 +91,7 @@ func (t *stageTracker) see(run, evaluation []*workflowpb.PendingActivityInfo, do
 			by[stage] = append(by[stage], a)
 		}
 	}
-	for _, a := range evaluation {
-		by[stageEvaluate] = append(by[stageEvaluate], a)
-	}
+	by[stageEvaluate] = evaluation
 	if t.beginsAgain(by) {
 		t.next(now, by)
 	}

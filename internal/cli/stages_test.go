@@ -81,7 +81,7 @@ func TestStagesOfAnIteration(t *testing.T) {
 	require.Equal(t, "0/16 episodes  shards 0/2  2 episodes/s  400 tokens/s  8s left", said[stageRollout], "at the speed so far")
 
 	// An iteration that went by unseen leaves nothing behind.
-	said = w.after(time.Minute, busy(t, "40", "Update", activities.Progress{What: "step 3: score", Of: 16}))
+	w.after(time.Minute, busy(t, "40", "Update", activities.Progress{What: "step 3: score", Of: 16}))
 	said = w.after(time.Minute, busy(t, "60", "Update", activities.Progress{What: "step 4: score", Of: 16}))
 	require.NotContains(t, said[stageUpdate], "shards")
 	w.after(time.Second, busy(t, "66", "SampleBatch", activities.Progress{What: "data"}))
