@@ -17,12 +17,15 @@ import (
 )
 
 const (
-	envPrefix = "MULTIATTEMPT_"
-	envFile   = "MULTIATTEMPT_CONFIG"
-	envTest   = "MULTIATTEMPT_TEST_"      // variables of the test suite, which are no settings
-	envPlugin = "MULTIATTEMPT_XLA_PLUGIN" // read by the engine: the path of a PJRT plugin
-
+	envPrefix     = "MULTIATTEMPT_"
+	envFile       = "MULTIATTEMPT_CONFIG"
+	envTest       = "MULTIATTEMPT_TEST_"           // variables of the test suite, which are no settings
+	envPlugin     = "MULTIATTEMPT_XLA_PLUGIN"      // read by the engine: the path of a PJRT plugin
 	envCUDAPlugin = "MULTIATTEMPT_XLA_CUDA_PLUGIN" // the same for NVIDIA GPUs
+
+	// The command line's own library reads these; its completion scripts set them.
+	envActiveHelp   = "MULTIATTEMPT_ACTIVE_HELP"
+	envDescriptions = "MULTIATTEMPT_COMPLETION_DESCRIPTIONS"
 )
 
 // Load collects the settings. flags, which may be nil, are those that AddFlags registered. Unknown keys, in the file or
@@ -81,7 +84,7 @@ func unknownKeys(v *viper.Viper) []spec.FieldError {
 
 // unknownVariables finds misspelt MULTIATTEMPT_ variables among NAME=value entries.
 func unknownVariables(environ []string) []spec.FieldError {
-	known := []string{envFile, envPlugin, envCUDAPlugin}
+	known := []string{envFile, envPlugin, envCUDAPlugin, envActiveHelp, envDescriptions}
 	for _, k := range keys() {
 		known = append(known, k.envNames()...)
 	}

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command observe measures what being observed costs: whole iterations of equal runs, by turns on a worker with metrics that
 // are scraped, traces that are sent and a log of everything, and on one with none of them.
 //
@@ -19,6 +21,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -42,7 +45,14 @@ type comparison struct {
 	sets                   list
 	iterations, rounds     int
 	dir                    string
+	workers                map[string]*process // by queue
 	traces, scrapes        atomic.Int64
+}
+
+// cost is what an iteration took.
+type cost struct {
+	wall      []float64 // seconds of each iteration that counts
+	processor float64   // seconds of the worker's processes, mean over all iterations: unlike the clock's, hardly a matter of what else runs
 }
 
 // list is a flag that may be repeated.
@@ -103,6 +113,7 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	defer unseen.end()
+	c.workers = map[string]*process{"on": seen, "off": unseen}
 	go c.scrape(ctx, "http://"+metrics+"/metrics")
 	for _, queue := range []string{"on", "off"} { // compiles the programs of both
 		if _, err := c.train(ctx, queue, queue+"-first", warm+1, ""); err != nil {
@@ -115,23 +126,24 @@ func run(ctx context.Context) (err error) {
 // compare makes the runs and prints the difference.
 func (c *comparison) compare(ctx context.Context) error {
 	seconds := map[string][]float64{}
-	var rounds []float64 // difference of the medians of a round, as a share
+	var rounds, processor []float64 // differences of a round, as shares: of medians, and of processor time
 	for round := range c.rounds {
 		kinds := []string{"on", "off"}
 		if round%2 == 1 {
 			slices.Reverse(kinds)
 		}
-		medians := map[string]float64{}
+		medians, busy := map[string]float64{}, map[string]float64{}
 		for _, kind := range kinds {
 			took, err := c.train(ctx, kind, fmt.Sprintf("%s-%d", kind, round), c.iterations, c.ahead)
 			if err != nil {
 				return err
 			}
-			seconds[kind] = append(seconds[kind], took...)
-			medians[kind] = median(took)
+			seconds[kind] = append(seconds[kind], took.wall...)
+			medians[kind], busy[kind] = median(took.wall), took.processor
 		}
-		rounds = append(rounds, medians["on"]/medians["off"]-1)
-		fmt.Printf("round %d: on %.3f s, off %.3f s an iteration (medians)\n", round+1, medians["on"], medians["off"])
+		rounds, processor = append(rounds, medians["on"]/medians["off"]-1), append(processor, busy["on"]/busy["off"]-1)
+		fmt.Printf("round %d: on %.3f s, off %.3f s an iteration (medians); of processors %.3f s and %.3f s\n", round+1,
+			medians["on"], medians["off"], busy["on"], busy["off"])
 	}
 	if c.traces.Load() == 0 || c.scrapes.Load() == 0 {
 		return fmt.Errorf("%d batches of spans arrived and %d scrapes succeeded: nothing was observed", c.traces.Load(), c.scrapes.Load())
@@ -140,12 +152,18 @@ func (c *comparison) compare(ctx context.Context) error {
 	mean, spread := meanAndError(rounds)
 	fmt.Printf("%s %v, %d iterations of each: on %.3f s, off %.3f s, difference %+.2f %%; mean of %d rounds %+.2f %% ± %.2f (standard error)\n",
 		c.preset, c.sets, len(seconds["on"]), on, off, 100*(on/off-1), c.rounds, 100*mean, 100*spread)
+	mean, spread = meanAndError(processor)
+	fmt.Printf("processor time: mean of rounds %+.2f %% ± %.2f\n", 100*mean, 100*spread)
 	fmt.Printf("%d batches of spans, %d scrapes\n", c.traces.Load(), c.scrapes.Load())
 	return nil
 }
 
-// train makes one run on a worker's queue and returns the seconds of its iterations that count.
-func (c *comparison) train(ctx context.Context, queue, run string, iterations int, ahead string) ([]float64, error) {
+// train makes one run on a worker's queue and returns what its iterations took.
+func (c *comparison) train(ctx context.Context, queue, run string, iterations int, ahead string) (cost, error) {
+	before, err := c.workers[queue].processorTime()
+	if err != nil {
+		return cost{}, err
+	}
 	args := append(strings.Fields(ahead), c.program, "train", "--queue", queue, "--run", run, "--preset", c.preset, "--follow", "--sample-every", "0",
 		"--state-dir", c.state(), "--set", fmt.Sprintf("iterations=%d", iterations), "--set", "critic_warmup=0", "--set", fmt.Sprintf("checkpoint.every=%d", iterations),
 		"--set", "evaluation.every=0", "--set", "evaluation.final_attempts=[]")
@@ -154,31 +172,35 @@ func (c *comparison) train(ctx context.Context, queue, run string, iterations in
 	}
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...) //nolint:gosec // the caller names the program
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%s: %w\n%s", run, err, out)
+		return cost{}, fmt.Errorf("%s: %w\n%s", run, err, out)
+	}
+	after, err := c.workers[queue].processorTime()
+	if err != nil {
+		return cost{}, err
 	}
 	table, err := exec.CommandContext(ctx, c.program, "export-metrics", run, "--csv", "-", "--state-dir", c.state()).Output() //nolint:gosec // the same
 	if err != nil {
-		return nil, err
+		return cost{}, err
 	}
 	rows, err := csv.NewReader(strings.NewReader(string(table))).ReadAll()
 	if err != nil {
-		return nil, err
+		return cost{}, err
 	}
 	at := slices.Index(rows[0], "time")
 	var ends []time.Time
 	for _, row := range rows[1:] {
 		end, err := time.Parse(time.RFC3339Nano, row[at])
 		if err != nil {
-			return nil, err
+			return cost{}, err
 		}
 		ends = append(ends, end)
 	}
 	if len(ends) != iterations {
-		return nil, fmt.Errorf("%s has %d steps, not %d", run, len(ends), iterations)
+		return cost{}, fmt.Errorf("%s has %d steps, not %d", run, len(ends), iterations)
 	}
-	var took []float64
+	took := cost{processor: (after - before) / float64(iterations)}
 	for i := warm; i < len(ends); i++ {
-		took = append(took, ends[i].Sub(ends[i-1]).Seconds())
+		took.wall = append(took.wall, ends[i].Sub(ends[i-1]).Seconds())
 	}
 	return took, nil
 }
@@ -293,6 +315,29 @@ func (p *process) until(ctx context.Context, text string) error {
 func (p *process) end() {
 	_ = p.cmd.Process.Signal(os.Interrupt)
 	<-p.ended
+}
+
+// processorTime returns the seconds that the process has computed, in user and system mode.
+func (p *process) processorTime() (float64, error) {
+	const perSecond = 100 // USER_HZ of Linux
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(b), ") ") // behind the program's name
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("/proc/%d/stat: %q", p.cmd.Process.Pid, b)
+	}
+	ticks := 0.0
+	for _, f := range fields[11:13] { // utime and stime
+		n, err := strconv.ParseFloat(f, 64)
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
+	}
+	return ticks / perSecond, nil
 }
 
 func freeAddress(ctx context.Context) (string, error) {

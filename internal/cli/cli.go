@@ -64,6 +64,9 @@ func (a *app) newRoot() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Name() == cobra.ShellCompRequestCmd || cmd.Name() == cobra.ShellCompNoDescRequestCmd {
+				return nil // what is completed needs no settings, or reads those of the line that is being written
+			}
 			cfg, err := config.Load(cmd.Flags())
 			if err != nil {
 				return err

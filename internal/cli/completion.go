@@ -166,6 +166,7 @@ func names(from fs.FS) (all []string) {
 	for _, f := range files {
 		all = append(all, strings.TrimSuffix(path.Base(f), ".yaml"))
 	}
+	slices.Sort(all)
 	return all
 }
 

@@ -60,6 +60,7 @@ func tab(t *testing.T, a *app, args ...string) (offered []string) {
 
 func TestCompletionWithoutServices(t *testing.T) {
 	a := &app{}
+	t.Setenv("MULTIATTEMPT_ACTIVE_HELP", "0") // the scripts of fish set it
 	require.Contains(t, tab(t, a, "train", "--preset", "quick"), "quickstart-small")
 	require.Equal(t, []string{"quickstart-base"}, tab(t, a, "finetune", "--preset", ""))
 	require.Contains(t, tab(t, a, "chat", "bu"), "builtin:smudged-base")
@@ -97,6 +98,9 @@ func TestCompletionDoesNotWaitForServices(t *testing.T) {
 	address := l.Addr().String()
 	require.Empty(t, tab(t, &app{}, "show", "--temporal", address, "--s3", address, ""))
 	require.Empty(t, tab(t, &app{}, "show", "--log-level", "loud", ""), "settings that are wrong complete nothing")
+	t.Setenv("MULTIATTEMPT_NONSENSE", "1")
+	require.Empty(t, tab(t, &app{}, "show", ""))
+	require.NotEmpty(t, tab(t, &app{}, "train", "--preset", ""), "what needs no settings is completed nevertheless")
 }
 
 func TestCompletionScripts(t *testing.T) {
