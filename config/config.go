@@ -102,7 +102,19 @@ type Worker struct {
 	Roles              []Role        `mapstructure:"roles"`               // what this process takes, each once
 	RolloutConcurrency int           `mapstructure:"rollout_concurrency"` // shards sampled at the same time
 	StopTimeout        time.Duration `mapstructure:"stop_timeout"`        // for activities to finish after a stop; longer than one checkpoint
+	// Deployment and BuildID name the version of a Temporal Worker Deployment that this process belongs to; both or neither.
+	Deployment string `mapstructure:"deployment"`
+	BuildID    string `mapstructure:"build_id"`
+	// Versioning says whether a workflow ends on the version that it began with (pinned), or goes on with each version that
+	// becomes current (auto_upgrade).
+	Versioning string `mapstructure:"versioning"`
 }
+
+// The values of Worker.Versioning.
+const (
+	VersioningPinned      = "pinned"
+	VersioningAutoUpgrade = "auto_upgrade"
+)
 
 // Has reports whether the process takes work of role r.
 func (w Worker) Has(r Role) bool { return slices.Contains(w.Roles, r) }

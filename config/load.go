@@ -152,6 +152,9 @@ func (c Config) Validate() error {
 	want(areRoles(c.Worker.Roles), "worker.roles", c.Worker.Roles, "one or more of control, rollout, learner, each once")
 	want(1 <= c.Worker.RolloutConcurrency && c.Worker.RolloutConcurrency <= 64, "worker.rollout_concurrency", c.Worker.RolloutConcurrency, "from 1 to 64")
 	want(time.Second <= c.Worker.StopTimeout && c.Worker.StopTimeout <= 24*time.Hour, "worker.stop_timeout", c.Worker.StopTimeout, "from 1s to 24h")
+	want((c.Worker.Deployment == "") == (c.Worker.BuildID == ""), "worker.build_id", c.Worker.BuildID, "together with worker.deployment, or neither")
+	want(isDeployment(c.Worker.Deployment), "worker.deployment", c.Worker.Deployment, "a name without dots and colons that does not begin with __")
+	want(slices.Contains([]string{VersioningPinned, VersioningAutoUpgrade}, c.Worker.Versioning), "worker.versioning", c.Worker.Versioning, "one of pinned, auto_upgrade")
 	want(slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level", c.Log.Level, "one of debug, info, warn, error")
 	want(slices.Contains([]string{"text", "json"}, c.Log.Format), "log.format", c.Log.Format, "one of text, json")
 	want(isHostPort(c.Web.Listen), "web.listen", c.Web.Listen, "host:port, as in 127.0.0.1:8234")
@@ -177,6 +180,11 @@ func areRoles(roles []Role) bool {
 		}
 	}
 	return len(roles) > 0
+}
+
+// isDeployment reports whether Temporal takes the name of a Worker Deployment; empty is none.
+func isDeployment(name string) bool {
+	return !strings.ContainsAny(name, ".:") && !strings.HasPrefix(name, "__")
 }
 
 func invalid(wrong []spec.FieldError) error {

@@ -96,6 +96,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, temporal cl
 		return err
 	}
 	log.Info("worker starts", telemetry.AttrWorker, place.name, telemetry.AttrQueue, cfg.Temporal.Queue, "roles", cfg.Worker.Roles)
+	sayVersion(cfg.Worker, cfg.Temporal.Namespace, log)
 	err = work(ctx, cfg.Worker, temporal, queues, set)
 	return errors.Join(err, set.Close())
 }
@@ -182,8 +183,10 @@ func work(ctx context.Context, limits config.Worker, temporal client.Client, q q
 
 // pollers returns one worker of the SDK a queue.
 func pollers(limits config.Worker, temporal client.Client, q queues, set activities.Set, fail context.CancelCauseFunc) (all []sdkworker.Worker) {
+	version := versioned(limits)
 	poll := func(queue string, concurrency int, offer activities.Set) sdkworker.Worker {
 		w := sdkworker.New(temporal, queue, sdkworker.Options{
+			DeploymentOptions:                  version,
 			WorkerStopTimeout:                  limits.StopTimeout,
 			MaxHeartbeatThrottleInterval:       heartbeatThrottle,
 			DeadlockDetectionTimeout:           deadlockAfter,
@@ -204,6 +207,8 @@ func pollers(limits config.Worker, temporal client.Client, q queues, set activit
 	}
 	if set.Learner != nil {
 		poll(q.learner, 1, activities.Set{Learner: set.Learner})
+		// A queue of this process alone needs no version, and a deployment's version may have only so many queues.
+		version = sdkworker.DeploymentOptions{}
 		poll(q.own, ownConcurrency, activities.Set{Learner: set.Learner})
 	}
 	return all

@@ -144,8 +144,11 @@ func (a *app) newWorker() *cobra.Command {
 		Use:   "worker",
 		Short: "Execute workflows and activities for a Temporal service that runs elsewhere",
 		Long: `Polls the task queues of workflows, sampling and training until Ctrl-C or SIGTERM, which lets running activities finish
-within worker.stop_timeout. Any number of workers may run.`,
-		Example: "  multiattempt worker --temporal temporal.example:7233 --s3 s3.example:9000",
+within worker.stop_timeout. Any number of workers may run.
+
+With --deployment and --build-id it is a version of a Temporal Worker Deployment: runs end on the version that they began with,
+and new ones begin on the current version, which the temporal command sets.`,
+		Example: "  multiattempt worker --temporal temporal.example:7233 --s3 s3.example:9000\n  multiattempt worker --deployment multiattempt --build-id v1.2.3",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := a.connect(cmd.Context())

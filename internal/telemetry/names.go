@@ -32,14 +32,16 @@ func SearchAttributes() []temporal.SearchAttributeKey {
 
 // Attribute names of log records.
 const (
-	AttrRun      = "run"
-	AttrStep     = "step"
-	AttrShard    = "shard"
-	AttrPolicy   = "policy"
-	AttrQueue    = "queue"
-	AttrWorker   = "worker"
-	AttrBackend  = "backend"
-	AttrError    = "error"
-	AttrEpisodes = "episodes"
-	AttrSeconds  = "seconds"
+	AttrRun        = "run"
+	AttrStep       = "step"
+	AttrShard      = "shard"
+	AttrPolicy     = "policy"
+	AttrQueue      = "queue"
+	AttrWorker     = "worker"
+	AttrDeployment = "deployment"
+	AttrBuild      = "build"
+	AttrBackend    = "backend"
+	AttrError      = "error"
+	AttrEpisodes   = "episodes"
+	AttrSeconds    = "seconds"
 )
