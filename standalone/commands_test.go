@@ -108,6 +108,7 @@ func afterwards(t *testing.T, in installation, up *process, step int, long []str
 	require.Contains(t, out, "--continue lets it go on")
 	other := append(long, "--set", "iterations=2", "--overwrite")
 	require.Contains(t, in.succeed(t, append(other, "--follow")...), "Run life completed after step 2")
+	require.Regexp(t, `(?s)start .* pause .* stop .* start `, in.succeed(t, "log", "life"), "who asked what stays, also of what was started over")
 	require.Contains(t, in.succeed(t, "train", "--preset", "tiny", "--run", "away", "--set", "iterations=1000000"), "Started run away")
 	up.untilStep(t, in, "away", 1)
 	require.Contains(t, in.succeed(t, "cancel", "away"), "away: cancelled")

@@ -91,6 +91,10 @@ func advise(err error) error {
 	if missing, ok := errors.AsType[*serviceerror.NamespaceNotFound](err); ok {
 		return fmt.Errorf("%w Create it with `temporal operator namespace create --namespace %s`, or correct temporal.namespace (--namespace)", err, missing.Namespace)
 	}
+	if _, ok := errors.AsType[*serviceerror.WorkflowNotReady](err); ok {
+		return fmt.Errorf("%w The worker cannot go on from the run's history (its log says why): most likely another version began the run. "+
+			"Let a worker of that version stop it, or terminate it, and continue it with this one: docs/runbook.md, An upgrade", err)
+	}
 	return err
 }
 

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/converter"
 
 	"multiattempt/internal/report"
@@ -58,30 +60,50 @@ func (a *app) newLog() *cobra.Command {
 	return cmd
 }
 
-// requests reads the histories of all parts of a run that the server still has, the oldest first.
-func (s *services) requests(ctx context.Context, id, part string) (all []request, err error) {
-	for part != "" {
-		var of []request
-		before := ""
-		events := s.temporal.GetWorkflowHistory(ctx, id, part, false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
-		for events.HasNext() {
-			e, err := events.Next()
-			var gone *serviceerror.NotFound
-			if errors.As(err, &gone) && len(all) > 0 {
-				return all, nil // older than the server keeps
-			}
-			if err != nil {
-				return nil, err
-			}
-			if st := e.GetWorkflowExecutionStartedEventAttributes(); st != nil {
-				before = st.ContinuedExecutionRunId
-			}
-			if r, ok := asRequest(e); ok {
-				of = append(of, r)
+// requests reads the histories of a run that the server still has, all parts of all its executions, the oldest first.
+func (s *services) requests(ctx context.Context, id, newest string) ([]request, error) {
+	parts := []string{newest}
+	for token := []byte(nil); ; {
+		page, err := s.temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
+			Namespace: s.cfg.Temporal.Namespace, NextPageToken: token,
+			Query: "WorkflowId = '" + strings.ReplaceAll(id, "'", "\\'") + "'",
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range page.Executions {
+			if part := e.Execution.RunId; part != newest { // which the list may not have yet
+				parts = append(parts, part)
 			}
 		}
-		all = append(of, all...)
-		part = before
+		if token = page.NextPageToken; len(token) == 0 {
+			break
+		}
+	}
+	var all []request
+	for _, part := range parts {
+		of, err := s.requestsOf(ctx, id, part)
+		var gone *serviceerror.NotFound
+		if err != nil && (part == newest || !errors.As(err, &gone)) { // others may be older than the server keeps
+			return nil, err
+		}
+		all = append(all, of...)
+	}
+	slices.SortStableFunc(all, func(a, b request) int { return a.Time.Compare(b.Time) })
+	return all, nil
+}
+
+// requestsOf reads the history of one part of a run.
+func (s *services) requestsOf(ctx context.Context, id, part string) (all []request, err error) {
+	events := s.temporal.GetWorkflowHistory(ctx, id, part, false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	for events.HasNext() {
+		e, err := events.Next()
+		if err != nil {
+			return nil, err
+		}
+		if r, ok := asRequest(e); ok {
+			all = append(all, r)
+		}
 	}
 	return all, nil
 }
