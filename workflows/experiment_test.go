@@ -2,6 +2,7 @@ package workflows_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,7 +43,8 @@ const twoArms = `{"preset":"small","iterations":2,"checkpoint":{"every":2},"eval
 func TestExperimentTrainsEveryArmWithEverySeed(t *testing.T) {
 	w := newWorld(t)
 	most := 0
-	st, env := w.experiment(t, twoArms, func(env *testsuite.TestWorkflowEnvironment) {
+	counted := func(env *testsuite.TestWorkflowEnvironment) {
+		most = 0
 		env.SetOnActivityStartedListener(func(info *activityInfo, _ contextContext, _ encodedValues) {
 			running := 0
 			for _, m := range experimentStatus(t, env).Members {
@@ -52,7 +54,8 @@ func TestExperimentTrainsEveryArmWithEverySeed(t *testing.T) {
 			}
 			most = max(most, running)
 		})
-	})
+	}
+	st, env := w.experiment(t, twoArms, counted)
 	require.NoError(t, env.GetWorkflowError())
 	require.Equal(t, workflows.PhaseCompleted, st.Phase)
 	require.Equal(t, 4, st.Done)
@@ -65,8 +68,9 @@ func TestExperimentTrainsEveryArmWithEverySeed(t *testing.T) {
 	}
 
 	// The same experiment again repeats nothing: every run is where it was, its evaluation known.
-	again, env := w.experiment(t, twoArms, nil)
+	again, env := w.experiment(t, strings.Replace(twoArms, "{", `{"parallel":3,`, 1), counted)
 	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, 3, most)
 	for i, m := range again.Members {
 		require.Equal(t, st.Members[i].Result.Policy.Digest, m.Result.Policy.Digest)
 		require.Equal(t, st.Members[i].Result.Evaluation.Result, m.Result.Evaluation.Result)

@@ -149,10 +149,10 @@ func TestOverrideNamesEveryWrongAssignment(t *testing.T) {
 	require.ErrorIs(t, err, spec.ErrInvalid)
 	require.ErrorContains(t, err, "4 wrong settings")
 	require.ErrorContains(t, err, "data.nothing")
-	require.ErrorContains(t, err, "seed.x = 1: no such setting; seed is a whole number")
-	require.ErrorContains(t, err, "data.nothing = 1: no such setting; there are train, levels")
+	require.ErrorContains(t, err, `seed.x = "1": no such setting; seed is a whole number`)
+	require.ErrorContains(t, err, `data.nothing = "1": no such setting; there are train, levels`)
 	_, err = spec.Override(nil, spec.Finetune{}, []string{"lora.policy.rank=8"})
-	require.ErrorContains(t, err, "lora.policy.rank = 8: none in a fine-tuning, which trains all weights")
+	require.ErrorContains(t, err, `lora.policy.rank = "8": none in a fine-tuning, which trains all weights`)
 }
 
 func digest(t *testing.T, r spec.Run) string {
