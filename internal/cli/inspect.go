@@ -11,6 +11,7 @@ import (
 	"multiattempt/internal/chat"
 	"multiattempt/internal/engine"
 	"multiattempt/internal/nn"
+	"multiattempt/internal/spec"
 )
 
 // inspected is what is known of a model.
@@ -35,6 +36,7 @@ type inspected struct {
 	WeightsError string           `json:"weights_error,omitempty"` // why the numbers cannot be used
 	Template     templateFacts    `json:"chat_template"`
 	Memory       samplingMemory   `json:"sampling_memory"`
+	Training     []trainingMemory `json:"training_memory"` // all weights; adapters
 	Files        []foundFile      `json:"files"`
 }
 
@@ -56,8 +58,20 @@ type samplingMemory struct {
 	Step    int64 `json:"step_bytes"`
 }
 
-// Dialogues whose memory is estimated.
-const estimatedRows, estimatedTokens = 16, 2048
+// trainingMemory is what it takes at most, in bytes, to train policy and critic by PPO in float32, the rollouts included.
+type trainingMemory struct {
+	Rank        int   `json:"lora_rank"` // of adapters on every linear map of both networks; 0: all weights are trained
+	Rows        int   `json:"microbatch"`
+	Tokens      int   `json:"tokens"` // of each row
+	Weights     int64 `json:"weights_bytes"`
+	Optimizer   int64 `json:"optimizer_bytes"`
+	Gradients   int64 `json:"gradients_bytes"`
+	Activations int64 `json:"activations_bytes"`
+	Total       int64 `json:"total_bytes"`
+}
+
+// Dialogues whose memory is estimated, and the rank of adapters.
+const estimatedRows, estimatedTokens, estimatedRank = 16, 2048, 32
 
 func estimate(c nn.Config) (samplingMemory, error) {
 	tokens := min(estimatedTokens, c.MaxPositions)
@@ -65,13 +79,31 @@ func estimate(c nn.Config) (samplingMemory, error) {
 	return samplingMemory{Rows: plan.Slots, Tokens: tokens, Weights: plan.Weights, Cache: plan.Cache, Step: plan.Step}, err
 }
 
+// estimateTraining is for the settings of a run by default, but for the length of rows and how many are sampled together.
+func estimateTraining(c nn.Config) []trainingMemory {
+	var list []trainingMemory
+	for _, rank := range []int{0, estimatedRank} {
+		run := spec.Default()
+		run.Data.ShardSize, run.Model.MaxLength = estimatedRows, estimatedTokens
+		run.LoRA.Policy = spec.LoRA{Rank: rank, Alpha: 2 * float64(rank), Targets: spec.LinearModules()}
+		run.LoRA.Critic = run.LoRA.Policy
+		m := engine.PlanTraining(run, c)
+		list = append(list, trainingMemory{
+			Rank: rank, Rows: run.Update.Microbatch, Tokens: m.Length, Weights: m.Weights + m.Sampler.Weights, Optimizer: m.Optimizer,
+			Gradients: m.Gradients, Activations: m.Activations, Total: m.Total(),
+		})
+	}
+	return list
+}
+
 func (a *app) newModelInspect() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "inspect MODEL",
 		Short: "Say what a model is, and whether it can be used",
-		Long: `Prints family, sizes, number of parameters, number types, files with their SHA-256, the memory that sampling takes, and
-whether dialogues of several attempts can be built with its chat template. All weights are read: numbers that are not finite are found.
+		Long: `Prints family, sizes, number of parameters, number types, files with their SHA-256, the memory that sampling and training
+take (all weights, or adapters), and whether dialogues of several attempts can be built with its chat template. All weights are read:
+numbers that are not finite are found.
 
 ` + modelNames,
 		Example: "  multiattempt model inspect hf:Qwen/Qwen2.5-0.5B-Instruct",
@@ -120,6 +152,7 @@ func inspect(o *opened) (inspected, error) {
 	if found.Memory, err = estimate(c); err != nil {
 		return found, err
 	}
+	found.Training = estimateTraining(c)
 	found.Files, err = digests(o.Files)
 	return found, err
 }
@@ -179,6 +212,14 @@ func (a *app) printInspected(m inspected) {
 	const mib = 1 << 20
 	a.printf("Memory      to sample %d dialogues of %d tokens: %d MiB (weights %d, keys and values %d, activations %d)\n", m.Memory.Rows, m.Memory.Tokens,
 		(m.Memory.Weights+m.Memory.Cache+m.Memory.Step)/mib, m.Memory.Weights/mib, m.Memory.Cache/mib, m.Memory.Step/mib)
+	for _, t := range m.Training {
+		what := "all weights"
+		if t.Rank > 0 {
+			what = fmt.Sprintf("adapters of rank %d", t.Rank)
+		}
+		a.printf("            to train %s, micro-batches of %d dialogues of %d tokens: %d MiB (weights %d, optimiser %d, gradients %d, activations %d)\n",
+			what, t.Rows, t.Tokens, t.Total/mib, t.Weights/mib, t.Optimizer/mib, t.Gradients/mib, t.Activations/mib)
+	}
 	for _, f := range m.Files {
 		a.printf("File        %s  %d bytes  sha256 %s\n", f.Name, f.Bytes, f.SHA256)
 	}
