@@ -1,7 +1,7 @@
 # make quickstart   train, evaluate and compare on this machine (SEED=1 KEEP=1 SMALL=1 FRESH=1)
 # make test         everything that must hold before a change is kept; CI calls exactly this
 #
-# The other targets: build xla-cuda check check-alerts bench bench-grade bench-engine bench-evaluate bench-durability golden
+# The other targets: build xla-cuda check check-alerts bench bench-grade bench-engine bench-evaluate bench-durability bench-observe golden
 # quickstart-base smollm2 test-kill test-full test-browser test-peft screenshots bench-web test-production test-trackers clean
 
 SHELL := /bin/bash
@@ -195,6 +195,11 @@ bench-engine: xla smollm2
 .PHONY: bench-durability
 bench-durability: bin/multiattempt xla
 	bench/durability/run.sh
+
+# What metrics, traces and logging cost an iteration: runs by turns with and without them. FLAGS='-n 12 -rounds 6'.
+.PHONY: bench-observe
+bench-observe: bin/multiattempt xla
+	go run ./bench/observe $(FLAGS)
 
 $(GOLANGCI):
 	GOEXPERIMENT= GOBIN=$(CURDIR)/$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2

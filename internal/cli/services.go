@@ -73,13 +73,10 @@ func (a *app) announce(url string) error {
 
 // into returns cfg with the endpoints filled in wherever the user named no other service.
 func (e endpoints) into(cfg config.Config) config.Config {
-	if e.Temporal == "" {
-		return cfg
-	}
-	if cfg.Temporal.Address == "" {
+	if cfg.Temporal.Address == "" && e.Temporal != "" {
 		cfg.Temporal.Address, cfg.Temporal.Namespace = e.Temporal, e.Namespace
 	}
-	if cfg.Store.Endpoint == "" && cfg.Store.Dir == "" {
+	if cfg.Store.Endpoint == "" && cfg.Store.Dir == "" && e.S3 != "" {
 		cfg.Store.Endpoint, cfg.Store.Bucket = e.S3, e.Bucket
 		cfg.Store.AccessKey, cfg.Store.SecretKey = e.AccessKey, config.Secret(e.SecretKey)
 	}

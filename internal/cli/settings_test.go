@@ -84,6 +84,9 @@ func TestEndpointsFillOnlyWhatTheUserLeftOpen(t *testing.T) {
 	named := config.Config{Temporal: config.Temporal{Address: "x:1", Namespace: "y"}, Store: config.Store{Endpoint: "z:2", Bucket: "w"}}
 	require.Equal(t, named, found.into(named))
 
+	require.Equal(t, config.Config{Store: config.Store{Endpoint: "127.0.0.1:9", Bucket: "b", AccessKey: "ak", SecretKey: "sk"}},
+		endpoints{S3: e.S3, Bucket: e.Bucket, AccessKey: e.AccessKey, SecretKey: e.SecretKey}.into(config.Config{}), "a store by itself")
+
 	none, err := readEndpoints(t.TempDir())
 	require.NoError(t, err)
 	require.Equal(t, named, none.into(named))
