@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 
 	"multiattempt/internal/engine"
 )
@@ -21,6 +23,7 @@ type settings struct {
 	threads int    // of the peer
 	repeat  int
 	scale   float64 // shortens the rows, for a smoke test
+	only    string  // the one part to measure; empty: all
 }
 
 func main() {
@@ -33,6 +36,7 @@ func main() {
 	flag.IntVar(&s.threads, "threads", runtime.NumCPU(), "threads of the other side")
 	flag.IntVar(&s.repeat, "n", 3, "repetitions, of which the best counts")
 	flag.Float64Var(&s.scale, "scale", 1, "shortens what is generated; for smoke tests")
+	flag.StringVar(&s.only, "only", "", "measure one part: "+strings.Join(parts, ", "))
 	flag.Parse()
 	if err := run(context.Background(), s, *first); err != nil {
 		fmt.Fprintln(os.Stderr, "sampling:", err)
@@ -41,6 +45,9 @@ func main() {
 }
 
 func run(ctx context.Context, s settings, first string) error {
+	if s.only != "" && !slices.Contains(parts, s.only) {
+		return fmt.Errorf("-only %s is unknown; there are %s", s.only, strings.Join(parts, ", "))
+	}
 	if first != "" {
 		return firstToken(ctx, s.backend, first)
 	}

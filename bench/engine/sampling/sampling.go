@@ -65,19 +65,34 @@ func sampling(ctx context.Context, s settings) error {
 		}
 	}
 	short := func(n int) int { return max(int(float64(n)*s.scale), 4) }
-	loads := []load{{16, 32, short(128)}, {128, 32, short(128)}}
-	if err := compare(ctx, s, backend, "4 layers, d 128", folder, loads); err != nil {
-		return err
+	if s.wants(partSmall) {
+		loads := []load{{16, 32, short(128)}, {128, 32, short(128)}}
+		if err := compare(ctx, s, backend, "4 layers, d 128", folder, loads); err != nil {
+			return err
+		}
 	}
-	if s.smollm2 == "" {
-		return nil
+	if s.smollm2 != "" && s.wants(partSmolLM2) {
+		loads := []load{{1, 64, short(64)}, {8, 64, short(64)}, {32, 64, short(64)}}
+		if err := compare(ctx, s, backend, "SmolLM2-135M", s.smollm2, loads); err != nil {
+			return err
+		}
 	}
-	loads = []load{{1, 64, short(64)}, {8, 64, short(64)}, {32, 64, short(64)}}
-	if err := compare(ctx, s, backend, "SmolLM2-135M", s.smollm2, loads); err != nil {
-		return err
+	if s.smollm2 != "" && s.wants(partStart) {
+		return startUp(ctx, s)
 	}
-	return startUp(ctx, s)
+	return nil
 }
+
+// Parts of the benchmark: sampling with the small model, sampling with SmolLM2-135M, its time from start to first token.
+const (
+	partSmall   = "small"
+	partSmolLM2 = "smollm2"
+	partStart   = "start"
+)
+
+var parts = []string{partSmall, partSmolLM2, partStart}
+
+func (s settings) wants(part string) bool { return s.only == "" || s.only == part }
 
 // compare prints the table of one model.
 func compare(ctx context.Context, s settings, backend *engine.Backend, name, folder string, loads []load) error {
