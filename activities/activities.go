@@ -57,10 +57,12 @@ type LearnerOptions struct {
 
 // ImitatorOptions say what a fine-tuning starts from; the strings are folders.
 type ImitatorOptions struct {
-	Model      string
+	Model      string // with adapters: their base, as it was before the first step
 	State      string // what update.Imitator.WriteState wrote; empty: no moments
 	Optimizer  spec.Optimizer
 	Compute    spec.Compute
+	LoRA       spec.LoRA // the base of adapters is Model
+	Seed       uint64
 	Microbatch int
 }
 

@@ -42,9 +42,15 @@ var tuningChanges = map[string]change{
 	"optimizer.warmup_fraction": {value: `1`}, "optimizer.final_fraction": {value: `1`},
 }
 
+// given starts at a model that has weights to adapt.
+var given = []string{`model.source="builtin:bigram"`}
+
 var tuningElsewhere = map[string]shown{
-	"microbatch":    {ofAnImitator, change{value: `2`}},
-	"model.compute": {ofAnImitator, change{value: `"bfloat16"`}},
+	"microbatch":          {ofAnImitator, change{value: `2`}},
+	"model.compute":       {ofAnImitator, change{value: `"bfloat16"`}},
+	"lora.rank":           {ofAnImitator, change{value: `2`, with: given}},
+	"lora.alpha":          {ofAnImitator, change{value: `2`, with: given}},
+	"lora.target_modules": {ofAnImitator, change{value: `["q_proj"]`, with: given}},
 }
 
 // TestEveryKeyOfAFinetuningCounts is TestEveryKeyOfTheSpecCounts for fine-tuning.

@@ -98,7 +98,7 @@ func (l *Learner) holdTuning(ctx context.Context, in TuneInput, pulse *pulse) (*
 		return nil, err
 	}
 	defer release()
-	o := ImitatorOptions{Model: model, Optimizer: f.Optimizer, Compute: f.Model.Compute, Microbatch: f.Microbatch}
+	o := ImitatorOptions{Model: model, Optimizer: f.Optimizer, Compute: f.Model.Compute, LoRA: f.LoRA, Seed: f.Seed, Microbatch: f.Microbatch}
 	if !in.Checkpoint.IsZero() {
 		dir, err := os.MkdirTemp(l.dir, "restore-")
 		if err != nil {
@@ -108,7 +108,10 @@ func (l *Learner) holdTuning(ctx context.Context, in TuneInput, pulse *pulse) (*
 		if _, err := checkpoint.Load(ctx, l.store, in.Checkpoint, dir); err != nil {
 			return nil, err
 		}
-		o.Model, o.State = filepath.Join(dir, checkpoint.PolicyDir), filepath.Join(dir, checkpoint.StateDir)
+		o.State = filepath.Join(dir, checkpoint.StateDir)
+		if !f.LoRA.Enabled() { // the policy's folder has adapters merged; their base is where the run began
+			o.Model = filepath.Join(dir, checkpoint.PolicyDir)
+		}
 	}
 	if t.template, err = chat.Load(model); err != nil {
 		return nil, err

@@ -141,7 +141,8 @@ func (l learner) Step(ctx context.Context, rows []experience.Row, rates update.R
 // NewImitator loads a model for supervised fine-tuning.
 func (d device) NewImitator(ctx context.Context, o activities.ImitatorOptions) (update.Imitator, error) {
 	m, err := engine.NewImitator(ctx, engine.ImitatorOptions{
-		Backend: d.backend, Model: o.Model, State: o.State, Optimizer: o.Optimizer, Compute: o.Compute, Microbatch: o.Microbatch,
+		Backend: d.backend, Model: o.Model, State: o.State, Optimizer: o.Optimizer, Compute: o.Compute,
+		LoRA: o.LoRA, Seed: o.Seed, Microbatch: o.Microbatch,
 	})
 	if err != nil {
 		return nil, permanent(err)

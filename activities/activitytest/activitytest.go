@@ -111,7 +111,7 @@ func (e *Engine) NewLearner(_ context.Context, o activities.LearnerOptions) (upd
 
 // NewImitator implements activities.Engine.
 func (e *Engine) NewImitator(_ context.Context, o activities.ImitatorOptions) (update.Imitator, error) {
-	e.told([]any{o.Optimizer, o.Compute, o.Microbatch})
+	e.told([]any{o.Optimizer, o.Compute, o.LoRA, o.Microbatch})
 	i, err := updatetest.NewImitator(updatetest.ImitatorOptions{Model: o.Model, State: o.State, Optimizer: o.Optimizer})
 	if err == nil && e.OnImitator != nil {
 		return e.OnImitator(i), nil

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/gomlx/compute"
 	"github.com/gomlx/gomlx/core/graph"
 
-	"multiattempt/internal/nn"
 	"multiattempt/internal/spec"
 	"multiattempt/internal/update"
 )
@@ -15,10 +15,12 @@ import (
 // ImitatorOptions say what supervised fine-tuning starts from.
 type ImitatorOptions struct {
 	Backend    *Backend
-	Model      string // model folder
-	State      string // folder made by WriteState; empty: no moments
+	Model      string // model folder; with adapters their base, as it was before the first step
+	State      string // folder made by WriteState; empty: no moments, new adapters
 	Optimizer  spec.Optimizer
 	Compute    spec.Compute // empty: float32
+	LoRA       spec.LoRA    // rank 0: all weights are trained
+	Seed       uint64       // draws new adapters
 	Microbatch int          // dialogues of one forward and backward pass; never changes the result beyond rounding
 }
 
@@ -29,6 +31,7 @@ type imitator struct {
 	microbatch int
 	model      *Model // configuration and companion files; its weights are released
 	policy     *network
+	base       []compute.Buffer // the frozen base of adapters; empty without
 	objective  objective
 }
 
@@ -39,26 +42,43 @@ func NewImitator(_ context.Context, o ImitatorOptions) (update.Imitator, error) 
 		return nil, err
 	}
 	model.Config.Compute = computeType(o.Compute)
-	config := model.Config
 	m := &imitator{backend: o.Backend, optimizer: o.Optimizer, microbatch: o.Microbatch, model: model}
-	m.policy, err = newNetwork(o.Backend, "policy", config.Tensors(), model.Weights)
-	if err = errors.Join(err, model.Close()); err != nil { // the weights live on the device from here on
-		return nil, fmt.Errorf("imitator: %w", err)
+	if err = errors.Join(m.load(o), model.Close()); err != nil { // the weights live on the device from here on
+		return nil, errors.Join(fmt.Errorf("imitator: %w", err), m.Close())
 	}
-	if o.State != "" {
-		if err := readState(o.State, m.policy); err != nil {
-			m.policy.free()
-			return nil, fmt.Errorf("imitator: %w", err)
-		}
-	}
+	config := model.Config
 	m.objective = objective{
-		key: fmt.Sprintf("imitation %+v", config), specs: m.policy.specs, planes: 1, facts: 1,
-		loss: func(weights, _ []*graph.Node, tokens *graph.Node, planes []*graph.Node) (*graph.Node, *graph.Node) {
-			loss := config.ImitationLoss(nn.Bind(m.policy.specs, weights), tokens, planes[0])
+		key: fmt.Sprintf("imitation %+v %+v", config, m.policy.lora), specs: m.policy.specs, planes: 1, facts: 1,
+		loss: func(weights, frozen []*graph.Node, tokens *graph.Node, planes []*graph.Node) (*graph.Node, *graph.Node) {
+			loss := config.ImitationLoss(m.policy.bind(weights, bindBase(config, frozen)), tokens, planes[0])
 			return loss, graph.Reshape(loss, 1)
 		},
 	}
+	if o.LoRA.Enabled() {
+		m.objective.frozen = config.Tensors()
+	}
 	return m, nil
+}
+
+// load puts the weights on the device: those that are trained, and the base of adapters.
+func (m *imitator) load(o ImitatorOptions) (err error) {
+	const role = "policy"
+	config := m.model.Config
+	if o.LoRA.Enabled() {
+		if m.base, err = uploadAll(o.Backend, config.Tensors(), m.model.Weights); err != nil {
+			return err
+		}
+		m.policy, err = newNetwork(o.Backend, role, config.AdapterTensors(o.LoRA), drawAdapters(config, o.LoRA, o.Seed, role))
+		if err == nil {
+			m.policy.lora, m.policy.inState = o.LoRA, true
+		}
+	} else {
+		m.policy, err = newNetwork(o.Backend, role, config.Tensors(), m.model.Weights)
+	}
+	if err != nil || o.State == "" {
+		return err
+	}
+	return readState(o.State, m.policy)
 }
 
 // Step makes one optimiser step on the mean cross-entropy of the batch's masked-in tokens.
@@ -78,7 +98,7 @@ func (m *imitator) Step(ctx context.Context, batch []update.Example, lr float64)
 		return update.ImitationStats{}, err
 	}
 	batches := plan(lengths(batch, func(e update.Example) []int32 { return e.Tokens }), m.microbatch)
-	gradients, facts, err := m.objective.accumulate(ctx, m.backend, m.policy.weights, nil, batches, func(b microbatch) input {
+	gradients, facts, err := m.objective.accumulate(ctx, m.backend, m.policy.weights, m.base, batches, func(b microbatch) input {
 		return imitationInput(b, batch, scale)
 	})
 	if err != nil {
@@ -116,12 +136,13 @@ func imitationInput(b microbatch, batch []update.Example, scale []float64) input
 	}
 }
 
-// WritePolicy writes the model as a Hugging Face folder.
+// WritePolicy writes the model as a Hugging Face folder, as a trainer writes its policy.
 func (m *imitator) WritePolicy(ctx context.Context, dir string) error {
-	return writePolicy(ctx, m.model, m.policy, dir)
+	t := trainer{backend: m.backend, model: m.model, policy: m.policy, reference: m.base}
+	return t.WritePolicy(ctx, dir)
 }
 
-// WriteState writes moments and counts.
+// WriteState writes moments and counts, and adapters.
 func (m *imitator) WriteState(ctx context.Context, dir string) error {
 	return writeState(ctx, dir, m.policy)
 }
@@ -129,5 +150,7 @@ func (m *imitator) WriteState(ctx context.Context, dir string) error {
 // Close frees the device's memory.
 func (m *imitator) Close() error {
 	m.policy.free()
+	free(m.base...)
+	m.base = nil
 	return nil
 }

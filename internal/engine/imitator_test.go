@@ -2,6 +2,8 @@ package engine_test
 
 import (
 	"math"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -48,6 +50,57 @@ func TestImitatorLearnsAndGoesOnWithTheSameBytes(t *testing.T) {
 		require.Equal(t, losses[3:], rest)
 		require.Equal(t, want, got)
 	})
+}
+
+// TestImitatorTrainsAdapters: the base stays, what is written holds the adapters, and the run goes on with the same bytes.
+func TestImitatorTrainsAdapters(t *testing.T) {
+	b := open(t, engine.PureGo)
+	model := loud(tinyLlama)
+	o := engine.ImitatorOptions{
+		Backend: b, Model: modelFolder(t, model), Optimizer: spec.DefaultFinetune().Optimizer, Microbatch: 4, Seed: 3,
+		LoRA: spec.LoRA{Rank: 3, Alpha: 6, Targets: []string{"q_proj", "down_proj"}},
+	}
+	batch := drawExamples(6, 1)
+	run := func(o engine.ImitatorOptions, steps int) (losses []float64, policy, state string, files map[string][]byte) {
+		imitator, err := engine.NewImitator(t.Context(), o)
+		require.NoError(t, err)
+		defer imitator.Close() //nolint:errcheck // memory only
+		for range steps {
+			stats, err := imitator.Step(t.Context(), batch, 1e-2)
+			require.NoError(t, err)
+			losses = append(losses, stats.Loss)
+		}
+		policy, state, files = saved(t, imitator)
+		return losses, policy, state, files
+	}
+	losses, policy, _, want := run(o, 4)
+	require.Less(t, losses[3], losses[0])
+	whole := o
+	whole.LoRA = spec.LoRA{}
+	wholeLosses, _, _, _ := run(whole, 1)
+	require.InDelta(t, wholeLosses[0], losses[0], 1e-5, "new adapters change nothing yet")
+	merged := readWeights(t, filepath.Join(policy, "model.safetensors"))
+	for i, s := range model.Config.Tensors() {
+		if strings.Contains(s.Name, "q_proj.weight") || strings.Contains(s.Name, "down_proj.weight") {
+			require.NotEqual(t, model.Weights[i], merged[s.Name], s.Name)
+		} else {
+			require.Equal(t, model.Weights[i], merged[s.Name], s.Name)
+		}
+	}
+	whole.Model = policy
+	wholeLosses, _, _, _ = run(whole, 1)
+	longer, _, _, _ := run(o, 5)
+	require.InDelta(t, longer[4], wholeLosses[0], 1e-4, "the merged model computes what was trained")
+	require.FileExists(t, filepath.Join(policy, engine.AdapterDir, "adapter_model.safetensors"))
+
+	_, _, state, _ := run(o, 2)
+	o.State = state
+	rest, _, _, got := run(o, 2)
+	require.Equal(t, losses[2:], rest)
+	require.Equal(t, want, got)
+	o.LoRA.Rank = 2
+	_, err := engine.NewImitator(t.Context(), o)
+	require.ErrorIs(t, err, engine.ErrTensor)
 }
 
 func TestImitatorRefuses(t *testing.T) {

@@ -65,6 +65,21 @@ func TestEverySettingOfAnImitatorCounts(t *testing.T) {
 	require.Equal(t, plain, again, "a function of the options")
 	half, _ := step(func(o *engine.ImitatorOptions) { o.Compute = spec.ComputeBFloat16 })
 	require.NotEqual(t, plain, half, "model.compute")
+	adapted := func(change func(*spec.LoRA)) map[string][]byte {
+		files, _ := step(func(o *engine.ImitatorOptions) {
+			o.LoRA = spec.LoRA{Rank: 3, Alpha: 6, Targets: spec.LinearModules()}
+			change(&o.LoRA)
+		})
+		delete(files, engine.AdapterDir+"/adapter_config.json") // repeats settings
+		return files
+	}
+	adapters := adapted(func(*spec.LoRA) {})
+	for key, change := range map[string]func(*spec.LoRA){
+		"lora.rank": func(l *spec.LoRA) { l.Rank = 2 }, "lora.alpha": func(l *spec.LoRA) { l.Alpha = 3 },
+		"lora.target_modules": func(l *spec.LoRA) { l.Targets = []string{"k_proj"} },
+	} {
+		require.NotEqual(t, adapters, adapted(change), key)
+	}
 	together, other := step(func(o *engine.ImitatorOptions) { o.Microbatch = 6 })
 	require.NotEqual(t, plain, together, "microbatch: sums in another order")
 	require.InDelta(t, loss, other, 1e-6, "and nothing but the last bits")

@@ -76,6 +76,7 @@ func DefaultFinetune() Finetune {
 			Beta1:    0.9, Beta2: 0.95, Epsilon: 1e-8,
 			ClipNorm: 1, WarmupFraction: 0.03, FinalFraction: 0.1,
 		},
+		LoRA:       defaultLoRA(),
 		Microbatch: 256,
 	}
 }

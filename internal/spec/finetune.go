@@ -14,6 +14,7 @@ type Finetune struct {
 	Data         TuningData   `json:"data"`
 	Prompt       Prompt       `json:"prompt"`
 	Optimizer    Optimizer    `json:"optimizer"` // PolicyLR is the learning rate; CriticLR is unused and refused when set
+	LoRA         LoRA         `json:"lora"`      // of a given model; one from nothing has no base to adapt
 	Microbatch   int          `json:"microbatch"`
 }
 

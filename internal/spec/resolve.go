@@ -168,8 +168,6 @@ func noSetting(t reflect.Type, key string) string {
 
 // notOfFinetuning says why settings of a training run, which one may look for there, are none of a fine-tuning's.
 var notOfFinetuning = map[string]string{
-	"lora": "none in a fine-tuning, which trains all weights: each of its parts leaves a whole model that the next one starts from; " +
-		"adapters are settings of train (lora.policy, lora.critic)",
 	"update":     "none in a fine-tuning, which minimises cross-entropy; data.batch_size and microbatch are its batches",
 	"iterations": "none in a fine-tuning: steps counts its optimiser steps",
 	"checkpoint": "none in a fine-tuning: it keeps its state after every steps_per_part",

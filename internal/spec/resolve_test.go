@@ -113,11 +113,14 @@ func TestFinetuneIsValidated(t *testing.T) {
 		"data.stubborn = 2", "optimizer.critic_lr = 1", "microbatch = 512: from 1 to data.batch_size (256)"} {
 		require.ErrorContains(t, err, want)
 	}
-	_, err = spec.ResolveFinetune([]byte(`{"lora":{"policy":{"rank":8}},"iterations":3,"update":{},"checkpoint":{"every":1}}`), testPresets)
+	_, err = spec.ResolveFinetune([]byte(`{"lora":{"policy":{"rank":8},"rank":2},"iterations":3,"update":{},"checkpoint":{"every":1}}`), testPresets)
 	require.ErrorIs(t, err, spec.ErrInvalid)
-	for _, want := range []string{`lora = {"policy":{"rank":8}}: none in a fine-tuning, which trains all weights`, "steps counts", "data.batch_size", "steps_per_part"} {
+	for _, want := range []string{`lora.policy = {"rank":8}: no such setting; there are rank, alpha, target_modules`, "steps counts", "data.batch_size", "steps_per_part"} {
 		require.ErrorContains(t, err, want)
 	}
+	_, err = spec.ResolveFinetune([]byte(`{"lora":{"rank":8,"target_modules":["lm_head"]}}`), testPresets)
+	require.ErrorContains(t, err, "lora.rank = 8: 0 with model.source random")
+	require.ErrorContains(t, err, `lora.target_modules[0] = "lm_head"`)
 	_, err = spec.ResolveFinetune([]byte(`{"model":{"source":"folder"},"architecture":{"heads":0}}`), testPresets)
 	require.NoError(t, err, "the architecture of a given model is its own")
 }
@@ -151,8 +154,8 @@ func TestOverrideNamesEveryWrongAssignment(t *testing.T) {
 	require.ErrorContains(t, err, "data.nothing")
 	require.ErrorContains(t, err, `seed.x = "1": no such setting; seed is a whole number`)
 	require.ErrorContains(t, err, `data.nothing = "1": no such setting; there are train, levels`)
-	_, err = spec.Override(nil, spec.Finetune{}, []string{"lora.policy.rank=8"})
-	require.ErrorContains(t, err, `lora.policy.rank = "8": none in a fine-tuning, which trains all weights`)
+	_, err = spec.Override(nil, spec.Finetune{}, []string{"iterations=8"})
+	require.ErrorContains(t, err, `iterations = "8": none in a fine-tuning: steps counts`)
 }
 
 func digest(t *testing.T, r spec.Run) string {

@@ -70,6 +70,8 @@ func (f Finetune) Validate() error {
 	f.Prompt.checkHints(&c, "")
 	f.Optimizer.check(&c)
 	c.want(f.Optimizer.CriticLR == 0, "optimizer.critic_lr", f.Optimizer.CriticLR, "0: fine-tuning has no critic")
+	f.LoRA.check(&c, "lora")
+	c.want(!f.LoRA.Enabled() || f.Model.Source != SourceRandom, "lora.rank", f.LoRA.Rank, "0 with model.source random: weights that nobody trained are no base for adapters")
 	c.want(1 <= f.Microbatch && f.Microbatch <= f.Data.BatchSize, "microbatch", f.Microbatch,
 		"from 1 to data.batch_size (%d)", f.Data.BatchSize)
 	return c.err("finetune")
