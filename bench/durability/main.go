@@ -4,12 +4,14 @@
 // where a Temporal service runs, a run's iterations against the same loop in one process.
 //
 //	go run ./bench/durability -dir /data/tmp                                            # checkpoints
+//	go run ./bench/durability -state out/state                                         # against its S3 service
 //	go run ./bench/durability -temporal 127.0.0.1:7233 -loop bin/loop -preset tiny     # orchestration
 package main
 
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -20,7 +22,9 @@ import (
 	"syscall"
 	"time"
 
+	"multiattempt/internal/blob"
 	"multiattempt/internal/blob/local"
+	"multiattempt/internal/blob/s3"
 	"multiattempt/internal/checkpoint"
 )
 
@@ -33,6 +37,7 @@ func main() {
 
 func run(ctx context.Context) error {
 	dir := flag.String("dir", os.TempDir(), "folder on the disk to measure")
+	state := flag.String("state", "", "state directory of a running installation whose S3 service keeps the checkpoint; empty: a folder store in dir")
 	megabytes := flag.Int("mb", 512, "size of the checkpoint")
 	var o comparison
 	flag.StringVar(&o.address, "temporal", "", "Temporal frontend of a running installation: compare iterations, not disks")
@@ -45,7 +50,7 @@ func run(ctx context.Context) error {
 	flag.IntVar(&o.rounds, "rounds", 2, "how often both are run, by turns")
 	flag.Parse()
 	if o.address == "" {
-		return checkpoints(ctx, *dir, *megabytes)
+		return checkpoints(ctx, *dir, *state, *megabytes)
 	}
 	return o.run(ctx)
 }
@@ -55,8 +60,41 @@ func run(ctx context.Context) error {
 // times as fast as memory that was not used before.
 const rounds = 6
 
+// kept is where a checkpoint is kept, and how to empty it.
+type kept struct {
+	blob.Store
+	files string // below which its bytes lie
+	empty func() error
+}
+
+// openStore opens a folder store below dir or, where an installation is named, its S3 service.
+func openStore(ctx context.Context, dir, installation string) (kept, error) {
+	if installation == "" {
+		files := filepath.Join(dir, "store")
+		s, err := local.Open(files)
+		return kept{s, files, func() error { return os.RemoveAll(files) }}, err
+	}
+	var there struct {
+		S3        string `json:"s3"`
+		Bucket    string `json:"bucket"`
+		AccessKey string `json:"access_key"`
+		SecretKey string `json:"secret_key"`
+	}
+	text, err := os.ReadFile(filepath.Join(installation, "endpoints.json"))
+	if err == nil {
+		err = json.Unmarshal(text, &there)
+	}
+	if err != nil {
+		return kept{}, err
+	}
+	s, err := s3.Open(ctx, s3.Options{Endpoint: there.S3, Bucket: there.Bucket, AccessKey: there.AccessKey, SecretKey: there.SecretKey})
+	return kept{s, filepath.Join(installation, "objects"), func() error {
+		return s.List(ctx, checkpoint.Prefix("r"), func(o blob.Info) error { return s.Delete(ctx, o.Key) })
+	}}, err
+}
+
 // checkpoints compares saving and loading a checkpoint, hashing included, with writing and reading one file.
-func checkpoints(ctx context.Context, parent string, megabytes int) (err error) {
+func checkpoints(ctx context.Context, parent, installation string, megabytes int) (err error) {
 	dir, err := os.MkdirTemp(parent, "durability-")
 	if err != nil {
 		return err
@@ -77,8 +115,8 @@ func checkpoints(ctx context.Context, parent string, megabytes int) (err error) 
 	}
 	const write, save, read, load = "disk, sequential write with fsync", "checkpoint, save", "disk, sequential read", "checkpoint, verified read"
 	for round := range rounds {
-		bare, kept := filepath.Join(dir, "bare"), filepath.Join(dir, "store")
-		store, err := local.Open(kept)
+		bare := filepath.Join(dir, "bare")
+		store, err := openStore(ctx, dir, installation)
 		if err != nil {
 			return err
 		}
@@ -98,17 +136,17 @@ func checkpoints(ctx context.Context, parent string, megabytes int) (err error) 
 			slices.Reverse(writes)
 		}
 		for _, part := range append(writes, []part{
-			{"", func() error { return forget(dir) }},
+			{"", func() error { return errors.Join(forget(dir), forget(store.files)) }},
 			{read, func() error { return drain(bare) }},
 			{load, func() error { return checkpoint.Verify(ctx, store, ref) }},
-			{"", func() error { return errors.Join(os.Remove(bare), os.RemoveAll(kept)) }},
+			{"", func() error { return errors.Join(os.Remove(bare), store.empty()) }},
 		}...) {
 			if err := measure(part.what, part.do); err != nil {
 				return err
 			}
 		}
 	}
-	fmt.Printf("%d MB, the fastest of %d rounds\n", megabytes, rounds)
+	fmt.Printf("%d MiB, the fastest of %d rounds\n", megabytes, rounds)
 	for _, what := range []string{write, save, read, load} {
 		fmt.Printf("%-40s %8.0f MiB/s\n", what, best[what])
 	}

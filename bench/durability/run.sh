@@ -19,6 +19,8 @@ until grep -q '^Ready' "$state.log"; do
 	sleep 0.2
 done
 address=$(python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["temporal"])' "$state/endpoints.json")
+echo "the same through the installation's S3 service:"
+${AHEAD:-} bin/bench-durability -dir "${DIR:-out}" -state "$state"
 sets=()
 for s in ${SET:-}; do sets+=(-set "$s"); done
 ${AHEAD:-} bin/bench-durability -temporal "$address" -loop bin/loop -backend "${BACKEND:-auto}" -preset "${PRESET:-quickstart}" \
