@@ -74,4 +74,8 @@ func TestRunsEndOnTheVersionTheyBeganWith(t *testing.T) {
 	require.NoError(t, c.GetWorkflow(t.Context(), "first", "").Get(t.Context(), &out))
 	require.Equal(t, workflows.PhaseStopped, out.Phase)
 	require.True(t, strings.HasPrefix(out.LatestCheckpoint.Key, "runs/first/checkpoints/"))
+
+	// Collecting what is left over takes nothing from either run.
+	require.Contains(t, in.succeed(t, "fsck", "--gc", "--older", "1ms"), "blobs/")
+	require.Contains(t, in.succeed(t, "checkpoints", "first", "--verify"), "latest")
 }
