@@ -80,7 +80,7 @@ func TestCommandsBesideRunningServices(t *testing.T) {
 	require.Contains(t, in.succeed(t, "checkpoints", "life", "--verify"), shown.LatestCheckpoint.SHA256)
 
 	require.Contains(t, in.succeed(t, "eval", "--run", "life", "--attempts", "1,2", "--id", "scores"), "optimum")
-	require.Contains(t, in.succeed(t, "compare", "scores", "scores"), "McNemar")
+	require.Contains(t, in.succeed(t, "compare", "one=scores", "two=scores"), "McNemar")
 	runs := in.succeed(t, "runs")
 	require.Contains(t, runs, "life")
 	require.Contains(t, runs, "scores")
