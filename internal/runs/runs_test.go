@@ -184,6 +184,18 @@ func TestSearchFindsExactlyWhatMatches(t *testing.T) {
 	require.Greater(t, found.Matches, 1, "counted beyond the page")
 }
 
+func TestAPageThatEndsWithAStepGoesOnInStepsWithoutAnIndex(t *testing.T) {
+	store := blob.NewMemory()
+	require.NoError(t, runstest.Make(t.Context(), store, runstest.Options{Run: "run", Steps: 3}))
+	run, err := runs.NewReader(store, t.TempDir()).Run(t.Context(), "run")
+	require.NoError(t, err)
+	found, err := run.Search(t.Context(), runs.Query{Limit: 32}) // all of the newest step
+	require.NoError(t, err)
+	require.Len(t, found.Dialogues, 32)
+	require.False(t, found.Counted)
+	require.Equal(t, &runs.Place{Step: 2, Position: -1}, found.Next)
+}
+
 func TestTheIndexIsMadeAgainWhenItIsDamaged(t *testing.T) {
 	store := blob.NewMemory()
 	require.NoError(t, runstest.Make(t.Context(), store, runstest.Options{Run: "run", Steps: 3}))

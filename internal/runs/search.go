@@ -138,8 +138,8 @@ func (s *search) step(ctx context.Context, record activities.StepRecord) (bool, 
 		s.found.Faults = append(s.found.Faults, Fault{What: fmt.Sprintf("dialogues of step %d", record.Step), Err: err})
 		return true, ctx.Err()
 	}
-	if seg == nil { // full, and not indexed: counting would take long
-		s.found.Counted = false
+	if seg == nil { // full, and not indexed: counting would take long, but there may be more
+		s.pause(Place{Step: record.Step, Position: -1})
 		return true, nil
 	}
 	defer seg.close()
