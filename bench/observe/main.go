@@ -186,21 +186,20 @@ func (c *comparison) train(ctx context.Context, queue, run string, iterations in
 	if err != nil {
 		return cost{}, err
 	}
-	at := slices.Index(rows[0], "time")
-	var ends []time.Time
-	for _, row := range rows[1:] {
-		end, err := time.Parse(time.RFC3339Nano, row[at])
+	if len(rows)-1 != iterations {
+		return cost{}, fmt.Errorf("%s has %d steps, not %d", run, len(rows)-1, iterations)
+	}
+	at := slices.Index(rows[0], "time/stages_seconds")
+	if at < 0 {
+		return cost{}, fmt.Errorf("%s has no time/stages_seconds", run)
+	}
+	took := cost{processor: (after - before) / float64(iterations)}
+	for _, row := range rows[1+warm:] {
+		seconds, err := strconv.ParseFloat(row[at], 64)
 		if err != nil {
 			return cost{}, err
 		}
-		ends = append(ends, end)
-	}
-	if len(ends) != iterations {
-		return cost{}, fmt.Errorf("%s has %d steps, not %d", run, len(ends), iterations)
-	}
-	took := cost{processor: (after - before) / float64(iterations)}
-	for i := warm; i < len(ends); i++ {
-		took.wall = append(took.wall, ends[i].Sub(ends[i-1]).Seconds())
+		took.wall = append(took.wall, seconds)
 	}
 	return took, nil
 }
