@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 
 	"multiattempt/internal/blob"
 )
@@ -44,14 +43,7 @@ func record(ctx context.Context, s blob.Store, key string) (r StepRecord, err er
 
 // read returns the bytes of an object that is known by its key alone.
 func read(ctx context.Context, s blob.Store, key string) ([]byte, error) {
-	body, _, err := s.Get(ctx, key)
-	if err != nil {
-		return nil, fmt.Errorf("load %s: %w", key, err)
-	}
-	b, err := io.ReadAll(body)
-	if cerr := body.Close(); err == nil {
-		err = cerr
-	}
+	b, err := blob.Read(ctx, s, key)
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", key, err)
 	}

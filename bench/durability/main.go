@@ -45,7 +45,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&o.model, "model", "presets/models/smudged-base", "model folder of the loop, the preset's")
 	flag.StringVar(&o.preset, "preset", "quickstart", "run to compare")
 	flag.StringVar(&o.backend, "backend", "auto", "backend of the loop, the worker's")
-	flag.Var(&o.sets, "set", "path=value of a setting of both, repeatable")
+	flag.Func("set", "path=value of a setting of both, repeatable", func(s string) error { o.sets = append(o.sets, s); return nil })
 	flag.IntVar(&o.iterations, "n", 6, "iterations of each; the first two are not counted")
 	flag.IntVar(&o.rounds, "rounds", 2, "how often both are run, by turns")
 	flag.Parse()

@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
@@ -27,15 +26,9 @@ const warm = 2
 // comparison is of a run as a workflow with the same loop in one process.
 type comparison struct {
 	address, loop, model, preset, backend string
-	sets                                  settings
+	sets                                  []string
 	iterations, rounds                    int
 }
-
-// settings are path=value pairs, repeatable.
-type settings []string
-
-func (s *settings) String() string     { return strings.Join(*s, ",") }
-func (s *settings) Set(v string) error { *s = append(*s, v); return nil }
 
 // run measures both by turns and prints the medians of all iterations.
 func (o comparison) run(ctx context.Context) error {

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 
 	"multiattempt/internal/engine"
 )
@@ -29,14 +28,8 @@ func main() {
 type options struct {
 	preset, model, out, backend string
 	every                       int
-	sets                        settings
+	sets                        []string
 }
-
-// settings are path=value pairs, repeatable.
-type settings []string
-
-func (s *settings) String() string     { return strings.Join(*s, ",") }
-func (s *settings) Set(v string) error { *s = append(*s, v); return nil }
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
@@ -49,7 +42,7 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&o.out, "out", "", "folder to write the model to")
 	flags.StringVar(&o.backend, "backend", engine.Auto, "auto, xla or go")
 	flags.IntVar(&o.every, "every", 20, "iterations (or hundreds of steps) between evaluations")
-	flags.Var(&o.sets, "set", "path=value, repeatable")
+	flags.Func("set", "path=value, repeatable", func(s string) error { o.sets = append(o.sets, s); return nil })
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"net/http"
 	"os"
@@ -26,6 +25,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gonum.org/v1/gonum/stat"
 	"google.golang.org/grpc"
 )
 
@@ -42,7 +42,7 @@ func main() {
 // comparison is what is measured.
 type comparison struct {
 	program, preset, ahead string
-	sets                   list
+	sets                   []string
 	iterations, rounds     int
 	dir                    string
 	workers                map[string]*process // by queue
@@ -55,16 +55,6 @@ type cost struct {
 	processor float64   // seconds of the worker's processes, mean over all iterations: unlike the clock's, hardly a matter of what else runs
 }
 
-// list is a flag that may be repeated.
-type list []string
-
-func (l *list) String() string { return strings.Join(*l, " ") }
-
-func (l *list) Set(text string) error {
-	*l = append(*l, text)
-	return nil
-}
-
 // warm is the number of iterations of each run that are not counted: what is compiled or read once is then over.
 const warm = 3
 
@@ -73,7 +63,7 @@ func run(ctx context.Context) (err error) {
 	flag.StringVar(&c.program, "program", "bin/multiattempt", "the all-in-one binary")
 	flag.StringVar(&c.preset, "preset", "quickstart", "run to make")
 	flag.StringVar(&c.ahead, "ahead", "", "command to put before what is timed")
-	flag.Var(&c.sets, "set", "path=value of a setting, repeatable")
+	flag.Func("set", "path=value of a setting, repeatable", func(s string) error { c.sets = append(c.sets, s); return nil })
 	flag.IntVar(&c.iterations, "n", 12, "iterations of each run; the first three are not counted")
 	flag.IntVar(&c.rounds, "rounds", 4, "runs of each kind, by turns")
 	flag.Parse()
@@ -353,14 +343,6 @@ func median(of []float64) float64 {
 }
 
 func meanAndError(of []float64) (mean, spread float64) {
-	for _, x := range of {
-		mean += x / float64(len(of))
-	}
-	if len(of) < 2 {
-		return mean, math.NaN()
-	}
-	for _, x := range of {
-		spread += (x - mean) * (x - mean) / float64(len(of)-1)
-	}
-	return mean, math.Sqrt(spread / float64(len(of)))
+	mean, deviation := stat.MeanStdDev(of, nil)
+	return mean, stat.StdErr(deviation, float64(len(of)))
 }

@@ -175,20 +175,26 @@ func PutAs(ctx context.Context, s Store, key string, b []byte) (Ref, error) {
 	return ref, nil
 }
 
+// Read returns the bytes of an object that is known by its key alone, unchecked; who knows more of it calls Load.
+func Read(ctx context.Context, s Store, key string) ([]byte, error) {
+	body, _, err := s.Get(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(body)
+	if err = errors.Join(err, body.Close()); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
 // Load reads the object that ref names and checks size and digest. A mismatch is read once more (a store may serve a
 // torn read) and then reported as a *CorruptError.
 func Load(ctx context.Context, s Store, ref Ref) ([]byte, error) {
 	var got []byte
 	for range 2 {
-		body, _, err := s.Get(ctx, ref.Key)
-		if err != nil {
-			return nil, fmt.Errorf("load %s: %w", ref.Key, err)
-		}
-		got, err = io.ReadAll(body)
-		if cerr := body.Close(); err == nil {
-			err = cerr
-		}
-		if err != nil {
+		var err error
+		if got, err = Read(ctx, s, ref.Key); err != nil {
 			return nil, fmt.Errorf("load %s: %w", ref.Key, err)
 		}
 		if int64(len(got)) == ref.Size && Sum(got) == ref.SHA256 {

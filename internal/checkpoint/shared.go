@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -80,7 +79,7 @@ func (m *marking) all(ctx context.Context) error {
 		return err
 	}
 	for _, key := range texts {
-		b, err := readAll(ctx, m.store, key)
+		b, err := blob.Read(ctx, m.store, key)
 		if errors.Is(err, blob.ErrNotFound) {
 			continue // deleted since it was listed
 		}
@@ -100,15 +99,6 @@ func (m *marking) all(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-func readAll(ctx context.Context, s blob.Store, key string) ([]byte, error) {
-	body, _, err := s.Get(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	b, err := io.ReadAll(body)
-	return b, errors.Join(err, body.Close())
 }
 
 // policy marks the list of a checkpoint's policy folder, by which workflows name the policy.
@@ -155,7 +145,7 @@ func (m *marking) object(ctx context.Context, key string) error {
 	if i.Size > maxList {
 		return nil
 	}
-	b, err := readAll(ctx, m.store, key)
+	b, err := blob.Read(ctx, m.store, key)
 	if errors.Is(err, blob.ErrNotFound) {
 		return nil
 	}

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 
 	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/cwriter"
 	"github.com/vbauerster/mpb/v8/decor"
 
 	"multiattempt/internal/printable"
@@ -46,8 +45,8 @@ func newBars(w io.Writer, f *os.File, p pace) *bars {
 	if b.screen, _ = w.(*screen); b.screen != nil {
 		b.screen.over(b.progress)
 	}
-	_, height, err := cwriter.GetSize(int(f.Fd()))
-	b.room = err == nil && height >= roomForStages
+	_, height := size(f)
+	b.room = height >= roomForStages
 	b.whole = b.add(printable.Line(p.stage.title, 40), b.paint.bold)
 	return b
 }

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vbauerster/mpb/v8/cwriter"
-
 	"multiattempt/activities"
 	"multiattempt/internal/blob"
 	"multiattempt/internal/printable"
@@ -36,10 +34,7 @@ func newJournal(a *app, store blob.Store, run string, every int) *journal {
 	j := &journal{store: store, run: run, every: every, paint: newPalette(a.stderr), width: func() int { return 0 }}
 	if f, ok := terminal(a.stderr); ok {
 		j.width = func() int {
-			width, _, err := cwriter.GetSize(int(f.Fd()))
-			if err != nil {
-				return 0
-			}
+			width, _ := size(f)
 			return width
 		}
 	}

@@ -52,12 +52,17 @@ func (l *live) List(ctx context.Context) ([]web.LiveRun, error) {
 	}
 	all := make([]web.LiveRun, len(listed))
 	for i, r := range listed {
-		all[i] = web.LiveRun{
-			Run: r.Run, Kind: r.Kind, State: r.Status, Phase: r.Phase, Step: int(r.Step), Best: r.BestScore, Model: r.Model,
-			Started: r.Started, URL: l.s.runURL(r.Run),
-		}
+		all[i] = l.run(r)
 	}
 	return all, nil
+}
+
+// run is what the list of workflows says of one.
+func (l *live) run(r listedRun) web.LiveRun {
+	return web.LiveRun{
+		Run: r.Run, Kind: r.Kind, State: r.Status, Phase: r.Phase, Step: int(r.Step), Best: r.BestScore, Model: r.Model,
+		Started: r.Started, URL: l.s.runURL(r.Run),
+	}
 }
 
 // liveQuery is how long a page waits for a worker to say where a run stands.
@@ -74,11 +79,7 @@ func (l *live) Look(ctx context.Context, run string) (web.LiveRun, error) {
 		return web.LiveRun{}, err
 	}
 	info := d.WorkflowExecutionInfo
-	row := listed(info)
-	r := web.LiveRun{
-		Run: run, Kind: row.Kind, State: row.Status, Phase: row.Phase, Step: int(row.Step), Best: row.BestScore, Model: row.Model,
-		Started: row.Started, URL: l.s.runURL(run),
-	}
+	r := l.run(listed(info))
 	if t := info.CloseTime; t != nil {
 		r.Ended = t.AsTime().UTC()
 	}
@@ -92,7 +93,7 @@ func (l *live) Look(ctx context.Context, run string) (web.LiveRun, error) {
 			l.addStages(&r, c.PendingActivities)
 		}
 	}
-	if row.Kind == workflows.TrainName {
+	if r.Kind == workflows.TrainName {
 		l.addStatus(ctx, &r)
 	}
 	return r, nil

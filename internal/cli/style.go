@@ -26,6 +26,15 @@ func terminal(w io.Writer) (*os.File, bool) {
 	return f, true
 }
 
+// size is how many columns and lines a terminal has; 0 and 0 where that is not known.
+func size(f *os.File) (width, height int) {
+	width, height, err := cwriter.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0, 0
+	}
+	return width, height
+}
+
 // palette colours text for one stream, or leaves it as it is.
 type palette struct{ on bool }
 

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/vbauerster/mpb/v8/cwriter"
 	"golang.org/x/term"
 
 	"multiattempt/internal/printable"
@@ -126,10 +125,7 @@ func (t *top) watch(ctx context.Context, screen *os.File, keyboard *os.File) err
 	tick := time.NewTicker(topEvery)
 	defer tick.Stop()
 	for {
-		width, height, err := cwriter.GetSize(int(screen.Fd()))
-		if err != nil {
-			width, height = 0, 0
-		}
+		width, height := size(screen)
 		var b bytes.Buffer
 		if err := t.print(ctx, &b, width, height-2); err != nil {
 			b.Reset()

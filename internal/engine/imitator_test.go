@@ -22,31 +22,34 @@ func drawExamples(n int, seed uint64) []update.Example {
 	return examples
 }
 
+// imitate makes steps of fine-tuning on one batch; it returns their losses and what they leave.
+func imitate(t *testing.T, o engine.ImitatorOptions, batch []update.Example, rate float64, steps int) (losses []float64, policy, state string, files map[string][]byte) {
+	t.Helper()
+	imitator, err := engine.NewImitator(t.Context(), o)
+	require.NoError(t, err)
+	defer imitator.Close() //nolint:errcheck // memory only
+	for range steps {
+		stats, err := imitator.Step(t.Context(), batch, rate)
+		require.NoError(t, err)
+		losses = append(losses, stats.Loss)
+	}
+	policy, state, files = saved(t, imitator)
+	return losses, policy, state, files
+}
+
 func TestImitatorLearnsAndGoesOnWithTheSameBytes(t *testing.T) {
 	onEach(t, func(t *testing.T, b *engine.Backend) {
 		o := engine.ImitatorOptions{
 			Backend: b, Model: modelFolder(t, engine.Random(tinyLlama, 1)), Optimizer: spec.DefaultFinetune().Optimizer, Microbatch: 2,
 		}
 		batch := drawExamples(6, 1)
-		run := func(o engine.ImitatorOptions, steps int) (losses []float64, policy, state string, files map[string][]byte) {
-			imitator, err := engine.NewImitator(t.Context(), o)
-			require.NoError(t, err)
-			defer imitator.Close() //nolint:errcheck // memory only
-			for range steps {
-				stats, err := imitator.Step(t.Context(), batch, 3e-3)
-				require.NoError(t, err)
-				losses = append(losses, stats.Loss)
-			}
-			policy, state, files = saved(t, imitator)
-			return losses, policy, state, files
-		}
-		losses, _, _, want := run(o, 6)
+		losses, _, _, want := imitate(t, o, batch, 3e-3, 6)
 		require.InDelta(t, math.Log(float64(tinyLlama.VocabSize)), losses[0], 0.5, "a random model knows nothing")
 		require.Less(t, losses[5], losses[0]-0.2)
 
-		_, policy, state, _ := run(o, 3)
+		_, policy, state, _ := imitate(t, o, batch, 3e-3, 3)
 		o.Model, o.State = policy, state
-		rest, _, _, got := run(o, 3)
+		rest, _, _, got := imitate(t, o, batch, 3e-3, 3)
 		require.Equal(t, losses[3:], rest)
 		require.Equal(t, want, got)
 	})
@@ -61,23 +64,11 @@ func TestImitatorTrainsAdapters(t *testing.T) {
 		LoRA: spec.LoRA{Rank: 3, Alpha: 6, Targets: []string{"q_proj", "down_proj"}},
 	}
 	batch := drawExamples(6, 1)
-	run := func(o engine.ImitatorOptions, steps int) (losses []float64, policy, state string, files map[string][]byte) {
-		imitator, err := engine.NewImitator(t.Context(), o)
-		require.NoError(t, err)
-		defer imitator.Close() //nolint:errcheck // memory only
-		for range steps {
-			stats, err := imitator.Step(t.Context(), batch, 1e-2)
-			require.NoError(t, err)
-			losses = append(losses, stats.Loss)
-		}
-		policy, state, files = saved(t, imitator)
-		return losses, policy, state, files
-	}
-	losses, policy, _, want := run(o, 4)
+	losses, policy, _, want := imitate(t, o, batch, 1e-2, 4)
 	require.Less(t, losses[3], losses[0])
 	whole := o
 	whole.LoRA = spec.LoRA{}
-	wholeLosses, _, _, _ := run(whole, 1)
+	wholeLosses, _, _, _ := imitate(t, whole, batch, 1e-2, 1)
 	require.InDelta(t, wholeLosses[0], losses[0], 1e-5, "new adapters change nothing yet")
 	merged := readWeights(t, filepath.Join(policy, "model.safetensors"))
 	for i, s := range model.Config.Tensors() {
@@ -88,14 +79,14 @@ func TestImitatorTrainsAdapters(t *testing.T) {
 		}
 	}
 	whole.Model = policy
-	wholeLosses, _, _, _ = run(whole, 1)
-	longer, _, _, _ := run(o, 5)
+	wholeLosses, _, _, _ = imitate(t, whole, batch, 1e-2, 1)
+	longer, _, _, _ := imitate(t, o, batch, 1e-2, 5)
 	require.InDelta(t, longer[4], wholeLosses[0], 1e-4, "the merged model computes what was trained")
 	require.FileExists(t, filepath.Join(policy, engine.AdapterDir, "adapter_model.safetensors"))
 
-	_, _, state, _ := run(o, 2)
+	_, _, state, _ := imitate(t, o, batch, 1e-2, 2)
 	o.State = state
-	rest, _, _, got := run(o, 2)
+	rest, _, _, got := imitate(t, o, batch, 1e-2, 2)
 	require.Equal(t, losses[2:], rest)
 	require.Equal(t, want, got)
 	o.LoRA.Rank = 2

@@ -107,16 +107,9 @@ func trained(r spec.Run, c nn.Config) (policy, value int64) {
 }
 
 // numbers counts those of a network's adapters, or of all its weights.
-func numbers(l spec.LoRA, c nn.Config, all []nn.TensorSpec) (n int64) {
+func numbers(l spec.LoRA, c nn.Config, all []nn.TensorSpec) int64 {
 	if l.Enabled() {
 		all = c.AdapterTensors(l)
 	}
-	for _, t := range all {
-		size := int64(1)
-		for _, d := range t.Shape {
-			size *= int64(d)
-		}
-		n += size
-	}
-	return n
+	return nn.Count(all)
 }

@@ -42,10 +42,10 @@ func (c Config) TrainingBytes(networks, batch, length int) int64 {
 }
 
 // Parameters is the number of all weights.
-func (c Config) Parameters() int64 { return count(c.Tensors()) }
+func (c Config) Parameters() int64 { return Count(c.Tensors()) }
 
-// count is the number of numbers in weights.
-func count(specs []TensorSpec) int64 {
+// Count is the number of numbers in weights.
+func Count(specs []TensorSpec) int64 {
 	var n int64
 	for _, s := range specs {
 		size := int64(1)

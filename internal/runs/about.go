@@ -38,7 +38,7 @@ func (r *Run) Spec(ctx context.Context) (spec.Run, error) {
 	if newest.Key == "" {
 		return spec.Run{}, fmt.Errorf("settings of run %s: %w", r.Name, ErrNone)
 	}
-	b, err := readObject(ctx, r.reader.store, newest.Key)
+	b, err := blob.Read(ctx, r.reader.store, newest.Key)
 	if err != nil {
 		return spec.Run{}, err
 	}
@@ -211,7 +211,7 @@ func (r *Run) Evaluations(ctx context.Context) ([]Evaluation, []Fault, error) {
 	}
 	var faults []Fault
 	for i := range all {
-		b, err := readObject(ctx, r.reader.store, all[i].Key)
+		b, err := blob.Read(ctx, r.reader.store, all[i].Key)
 		if err == nil {
 			all[i].Result, err = evaluate.Decode(b)
 		}
@@ -271,7 +271,7 @@ func (r *Run) Data(ctx context.Context) (dataset.Identity, error) {
 	if newest.Key == "" {
 		return id, fmt.Errorf("data of run %s: %w", r.Name, ErrNone)
 	}
-	b, err := readObject(ctx, r.reader.store, newest.Key)
+	b, err := blob.Read(ctx, r.reader.store, newest.Key)
 	if err != nil {
 		return id, err
 	}

@@ -5,9 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -152,7 +150,7 @@ func (r *Run) read(ctx context.Context, now []stored) (fresh int, faults []Fault
 		slots <- struct{}{}
 		work.Go(func() {
 			defer func() { <-slots }()
-			b, err := readObject(ctx, r.reader.store, now[i].Key)
+			b, err := blob.Read(ctx, r.reader.store, now[i].Key)
 			if err == nil {
 				err = now[i].parse(b)
 			}
@@ -189,16 +187,6 @@ func (s *stored) parse(b []byte) error {
 	}
 	s.Bytes, s.Record = b, r
 	return nil
-}
-
-// readObject returns the bytes of an object that is known by its key alone.
-func readObject(ctx context.Context, s blob.Store, key string) ([]byte, error) {
-	body, _, err := s.Get(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	b, err := io.ReadAll(body)
-	return b, errors.Join(err, body.Close())
 }
 
 func (r *Run) file() string { return filepath.Join(r.reader.folder(r.Name), "records.jsonl") }

@@ -126,13 +126,7 @@ func (r recorder) evaluate(ctx context.Context, run string) error {
 // finetune records a fine-tuning of two parts.
 func (r recorder) finetune(ctx context.Context, id string) error {
 	settings := `{"preset":"quickstart-base","steps":4,"steps_per_part":2,"data":{"batch_size":8},"microbatch":8}`
-	if _, err := r.start(ctx, id, workflows.FinetuneName, settings); err != nil {
-		return err
-	}
-	if err := r.temporal.GetWorkflow(ctx, id, "").Get(ctx, nil); err != nil {
-		return err
-	}
-	h, err := r.history(ctx, id, "")
+	h, err := r.whole(ctx, id, workflows.FinetuneName, settings)
 	if err != nil {
 		return err
 	}
@@ -142,19 +136,24 @@ func (r recorder) finetune(ctx context.Context, id string) error {
 // experiment records two arms of one seed, one after the other.
 func (r recorder) experiment(ctx context.Context, id, model string) error {
 	settings := fmt.Sprintf(`{"preset":"tiny","iterations":2,"model":{"source":%q},"evaluation":{"final_attempts":[1]},"arms":["multi","single"]}`, model)
-	if _, err := r.start(ctx, id, workflows.ExperimentName, settings); err != nil {
-		return err
-	}
-	if err := r.temporal.GetWorkflow(ctx, id, "").Get(ctx, nil); err != nil {
-		return err
-	}
-	h, err := r.history(ctx, id, "")
+	h, err := r.whole(ctx, id, workflows.ExperimentName, settings)
 	if err != nil {
 		return err
 	}
 	return r.write(map[string]*historypb.History{
 		"experiment.json": h, "bad-experiment-children.json": renamed(h, workflows.TrainName, workflows.FinetuneName),
 	})
+}
+
+// whole starts a workflow and returns its history once it has completed.
+func (r recorder) whole(ctx context.Context, id, kind, settings string) (*historypb.History, error) {
+	if _, err := r.start(ctx, id, kind, settings); err != nil {
+		return nil, err
+	}
+	if err := r.temporal.GetWorkflow(ctx, id, "").Get(ctx, nil); err != nil {
+		return nil, err
+	}
+	return r.history(ctx, id, "")
 }
 
 // start starts a workflow and returns its run id.
