@@ -7,16 +7,14 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"reflect"
 	"runtime"
-	"slices"
 	"strings"
-	"sync"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/gobackend"
+	"github.com/gomlx/gomlx/core/graph"
 )
 
 // Choices of a backend.
@@ -35,16 +33,14 @@ var (
 // Backend is one device and the programs compiled for it. It may be shared by goroutines.
 type Backend struct {
 	compute compute.Backend
+	device  compute.DeviceNum
 	name    string
 	plugin  string // path, empty for pure Go
 	note    string
 	why     error // XLA could not be had
 	shared  bool  // the device computes in the host's memory
 
-	mu       sync.Mutex
-	programs map[string]*program
-
-	compilations Compilations // of programs
+	programs *programs // of all devices
 }
 
 // Open returns the backend for a choice: Auto (also ""), XLA, XLACUDA or PureGo. It never downloads anything.
@@ -76,7 +72,7 @@ func Open(choice string) (*Backend, error) {
 }
 
 func newBackend(b compute.Backend, name string) *Backend {
-	return &Backend{compute: b, name: name, shared: b.HasSharedBuffers(), programs: map[string]*program{}}
+	return &Backend{compute: b, name: name, shared: b.HasSharedBuffers(), programs: &programs{compiled: map[string]*graph.Graph{}}}
 }
 
 // openGo opens GoMLX's own backend, without a limit to its workers: a limited pool can deadlock on machines with few
@@ -93,6 +89,13 @@ func openGo() (*Backend, error) {
 	}
 	pool.SetMaxParallelism(-1)
 	return newBackend(b, PureGo), nil
+}
+
+// on is the same backend with another of its devices: arrays belong to one device, programs to all.
+func (b *Backend) on(device compute.DeviceNum) *Backend {
+	other := *b
+	other.device = device
+	return &other
 }
 
 // Compute is GoMLX's side of the backend, for graphs that are built elsewhere.
@@ -123,11 +126,6 @@ func (b *Backend) Describe() string {
 
 // Close frees the device. Samplers and trainers of this backend must be closed before.
 func (b *Backend) Close() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, key := range slices.Sorted(maps.Keys(b.programs)) {
-		b.programs[key].graph.Finalize()
-	}
-	b.programs = nil
+	b.programs.free()
 	b.compute.Finalize()
 }

@@ -106,7 +106,7 @@ func (c *hostCache) resize(from []int, taken, size int) error {
 	}
 	shape := shapes.Make(dtypes.Float32, c.batch, heads, size, dim)
 	for range 2 * c.model.Layers {
-		buffer, shared, err := c.backend.compute.NewSharedBuffer(0, shape)
+		buffer, shared, err := c.backend.compute.NewSharedBuffer(c.backend.device, shape)
 		if err != nil {
 			return fmt.Errorf("allocate a key-value cache of %d MiB: %w", c.model.cacheBytes(c.batch, size)>>20, err)
 		}

@@ -58,9 +58,9 @@ func ForwardLogits(t *testing.T, b *Backend, m *Model, tokens []int32) [][]float
 
 // Compiled says whether a program whose key contains the text has been compiled.
 func Compiled(b *Backend, text string) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for key := range b.programs {
+	b.programs.mu.Lock()
+	defer b.programs.mu.Unlock()
+	for key := range b.programs.compiled {
 		if strings.Contains(key, text) {
 			return true
 		}

@@ -2,7 +2,9 @@ package engine
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/gomlx/compute"
@@ -12,18 +14,36 @@ import (
 	"github.com/gomlx/gomlx/support/exceptions"
 )
 
-// program is a compiled graph. It may run in several goroutines at once.
+// programs are the compiled graphs of a backend.
+type programs struct {
+	mu       sync.Mutex
+	compiled map[string]*graph.Graph
+	count    Compilations
+}
+
+func (p *programs) free() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, key := range slices.Sorted(maps.Keys(p.compiled)) {
+		p.compiled[key].Finalize()
+	}
+	p.compiled = nil
+}
+
+// program is a compiled graph on one device. It may run in several goroutines at once.
 type program struct {
-	graph *graph.Graph
+	graph  *graph.Graph
+	device compute.DeviceNum
 }
 
 // program returns the program for a key, which it compiles when it is asked for the first time. The key must determine
 // the graph. build makes the graph's parameters, in the order in which run gets them, and returns its outputs.
 func (b *Backend) program(key string, build func(g *graph.Graph) []*graph.Node) (*program, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if p, ok := b.programs[key]; ok {
-		return p, nil
+	all := b.programs
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if g, ok := all.compiled[key]; ok {
+		return &program{g, b.device}, nil
 	}
 	start := time.Now()
 	g := graph.NewGraph(b.compute, key)
@@ -34,11 +54,10 @@ func (b *Backend) program(key string, build func(g *graph.Graph) []*graph.Node) 
 	if err != nil {
 		return nil, fmt.Errorf("compile %s: %w", key, err)
 	}
-	p := &program{graph: g}
-	b.programs[key] = p
-	b.compilations.Count++
-	b.compilations.Time += time.Since(start)
-	return p, nil
+	all.compiled[key] = g
+	all.count.Count++
+	all.count.Time += time.Since(start)
+	return &program{g, b.device}, nil
 }
 
 // Compilations says how many programs a backend has compiled and how long that took, building their graphs included.
@@ -49,14 +68,15 @@ type Compilations struct {
 
 // Compilations returns the count so far.
 func (b *Backend) Compilations() Compilations {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.compilations
+	b.programs.mu.Lock()
+	defer b.programs.mu.Unlock()
+	return b.programs.count
 }
 
-// run executes the program. Inputs stay the caller's; outputs are new and the caller's.
+// run executes the program on its device, where its inputs are. Inputs stay the caller's; outputs are new and
+// the caller's.
 func (p *program) run(inputs []compute.Buffer) ([]compute.Buffer, error) {
-	return p.graph.Executable().Execute(inputs, make([]bool, len(inputs)), 0)
+	return p.graph.Executable().Execute(inputs, make([]bool, len(inputs)), p.device)
 }
 
 // runDonating is run with the inputs from number `from` on given away: they are freed, whether it succeeds or not.
@@ -65,7 +85,7 @@ func (p *program) runDonating(from int, inputs []compute.Buffer) ([]compute.Buff
 	for i := from; i < len(inputs); i++ {
 		donate[i] = true
 	}
-	outputs, err := p.graph.Executable().Execute(inputs, donate, 0)
+	outputs, err := p.graph.Executable().Execute(inputs, donate, p.device)
 	if err != nil {
 		free(inputs[from:]...)
 	}
@@ -74,7 +94,7 @@ func (p *program) runDonating(from int, inputs []compute.Buffer) ([]compute.Buff
 
 // upload copies an array to the device.
 func upload[T float32 | int32](b *Backend, flat []T, dims ...int) (compute.Buffer, error) {
-	return b.compute.BufferFromFlatData(0, flat, shapes.Make(dtypes.FromGenericsType[T](), dims...))
+	return b.compute.BufferFromFlatData(b.device, flat, shapes.Make(dtypes.FromGenericsType[T](), dims...))
 }
 
 // view returns the numbers of an output, valid until its buffer is freed: in place where the device computes in the host's
@@ -115,7 +135,7 @@ func newArray[T float32 | int32](b *Backend, dims ...int) (*array[T], error) {
 		a.flat = make([]T, shape.Size())
 		return a, nil
 	}
-	buffer, flat, err := b.compute.NewSharedBuffer(0, shape)
+	buffer, flat, err := b.compute.NewSharedBuffer(b.device, shape)
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ type SamplerOptions struct {
 type Sampler struct {
 	backend *Backend
 	model   modelShape
-	weights []compute.Buffer // on the device, in the order of Config.Tensors
+	weights [][]compute.Buffer // by device, in the order of Config.Tensors; beyond the first, copied when a batch is split
 	options SamplerOptions
 
 	mu       sync.Mutex
@@ -43,9 +43,29 @@ var _ policy.Sampler = (*Sampler)(nil)
 // NewSampler copies the model's weights to the device. The caller closes the sampler.
 func NewSampler(backend *Backend, model *Model, options SamplerOptions) (*Sampler, error) {
 	s := &Sampler{backend: backend, model: modelShape{model.Config, backend.name != PureGo}, options: options}
-	var err error
-	s.weights, err = s.model.uploadWeights(backend, model.Weights)
+	weights, err := s.model.uploadWeights(backend, model.Weights)
+	s.weights = [][]compute.Buffer{weights}
 	return s, err
+}
+
+// on returns the weights on a device, the next one after those that have them already.
+func (s *Sampler) on(device compute.DeviceNum) ([]compute.Buffer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if int(device) < len(s.weights) {
+		return s.weights[device], nil
+	}
+	var copies []compute.Buffer
+	for _, w := range s.weights[0] {
+		c, err := w.CopyToDevice(device)
+		if err != nil {
+			free(copies...)
+			return nil, fmt.Errorf("copy the weights to device %d: %w", device, err)
+		}
+		copies = append(copies, c)
+	}
+	s.weights = append(s.weights, copies)
+	return copies, nil
 }
 
 // rotation returns cosines and sines of the positions below length, [length or more, HeadDim/2] each.
@@ -86,7 +106,9 @@ func (s *Sampler) count(l lanes, took time.Duration) {
 
 // Close frees the device's memory.
 func (s *Sampler) Close() {
-	free(s.weights...)
+	for _, w := range s.weights {
+		free(w...)
+	}
 	s.weights = nil
 }
 

@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/gomlx/compute"
+
 	"multiattempt/internal/policy"
 )
 
 // lanes are the running batches of one call of Sample. Two of them keep two processors busy where a step of a small model
-// leaves one idle half of the time: while the device works on one batch the host attends to the other. The host goes
-// from lane to lane in a fixed order, so that which row gets which place never depends on chance.
+// leaves one idle half of the time. Each has a device of its own, because a device runs one program at a time; XLA's CPU
+// plugin has several on the same processors. The host goes from lane to lane in a fixed order, so that which row gets
+// which place never depends on chance.
 type lanes []*run
 
 // Bounds of splitting a batch in two: the smallest batch, and the largest weights, which both halves read.
@@ -24,8 +27,8 @@ func (s *Sampler) lanes(slots int, rows *shard, p policy.Params) (l lanes, err e
 	if s.backend.name == XLA && slots >= leastSplit && s.model.weightBytes() <= mostSplitWeights {
 		n = 2
 	}
-	for range n {
-		r, err := newRun(s, slots/n, rows, p)
+	for i := range n {
+		r, err := newRun(s, compute.DeviceNum(i%s.backend.compute.NumDevices()), slots/n, rows, p)
 		if err != nil {
 			return l, err
 		}

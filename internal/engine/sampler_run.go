@@ -21,6 +21,8 @@ type shard struct {
 type run struct {
 	*shard
 	sampler  *Sampler
+	backend  *Backend // its device
+	weights  []compute.Buffer
 	params   policy.Params
 	places   []place
 	cache    cache
@@ -42,18 +44,21 @@ type place struct {
 	tokens  []int32 // all that the row holds, where repetitions are forbidden
 }
 
-func newRun(s *Sampler, slots int, rows *shard, p policy.Params) (*run, error) {
-	r := &run{shard: rows, sampler: s, params: p, arrays: map[int]*stepArrays{}}
+func newRun(s *Sampler, device compute.DeviceNum, slots int, rows *shard, p policy.Params) (*run, error) {
+	r := &run{shard: rows, sampler: s, backend: s.backend.on(device), params: p, arrays: map[int]*stepArrays{}}
 	r.cos, r.sin = s.rotation(p.MaxLength)
 	r.places = make([]place, slots)
 	for i := range r.places {
 		r.places[i].row = -1
 	}
 	var err error
-	if r.settings, err = modeOf(p, 0).settings(s.backend, p); err != nil {
+	if r.weights, err = s.on(device); err != nil {
 		return nil, err
 	}
-	if r.cache, err = newCache(s.backend, s.model, len(r.places), p.MaxLength); err != nil {
+	if r.settings, err = modeOf(p, 0).settings(r.backend, p); err != nil {
+		return nil, err
+	}
+	if r.cache, err = newCache(r.backend, s.model, len(r.places), p.MaxLength); err != nil {
 		free(r.settings...)
 		return nil, err
 	}

@@ -76,7 +76,7 @@ func (r *run) fill(c int) (*stepArrays, error) {
 	a := r.arrays[c]
 	if a == nil {
 		var err error
-		if a, err = newStepArrays(r.sampler.backend, len(r.places), c, r.sampler.model.HeadDim/2); err != nil {
+		if a, err = newStepArrays(r.backend, len(r.places), c, r.sampler.model.HeadDim/2); err != nil {
 			return nil, err
 		}
 		r.arrays[c] = a
@@ -114,11 +114,11 @@ func (r *run) execute(a *stepArrays) error {
 		return err
 	}
 	shape := stepShape{batch: len(r.places), chunk: a.chunk, memory: size, mode: modeOf(r.params, forbidden)}
-	p, err := s.backend.program(s.model.key()+shape.key(), func(g *graph.Graph) []*graph.Node { return s.model.step(g, shape) })
+	p, err := r.backend.program(s.model.key()+shape.key(), func(g *graph.Graph) []*graph.Node { return s.model.step(g, shape) })
 	if err != nil {
 		return err
 	}
-	inputs := slices.Concat(s.weights, small, memory, banned, r.settings)
+	inputs := slices.Concat(r.weights, small, memory, banned, r.settings)
 	outputs, err := p.run(inputs)
 	if err != nil {
 		return err
@@ -151,7 +151,7 @@ func (r *run) banned() ([]compute.Buffer, int, error) {
 		copy(flat[i*most:], row)
 	}
 	free(r.forbidden...)
-	buffer, err := upload(r.sampler.backend, flat, len(rows), most)
+	buffer, err := upload(r.backend, flat, len(rows), most)
 	r.forbidden = []compute.Buffer{buffer}
 	return r.forbidden, most, err
 }
@@ -161,13 +161,13 @@ func (r *run) readDraws(outputs []compute.Buffer) error {
 	n := len(r.places)
 	var ids []int32
 	var numbers [2][]float32
-	tokens, err := view(r.sampler.backend, outputs[0], n, &ids)
+	tokens, err := view(r.backend, outputs[0], n, &ids)
 	if err != nil {
 		return fmt.Errorf("read drawn tokens: %w", err)
 	}
 	var logProbs [2][]float32 // true, sampling
 	for i := range logProbs {
-		if logProbs[i], err = view(r.sampler.backend, outputs[1+i], n, &numbers[i]); err != nil {
+		if logProbs[i], err = view(r.backend, outputs[1+i], n, &numbers[i]); err != nil {
 			return fmt.Errorf("read log-probabilities: %w", err)
 		}
 	}

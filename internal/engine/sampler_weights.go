@@ -44,7 +44,7 @@ func (m modelShape) uploadWeight(b *Backend, s nn.TensorSpec, flat []float32) (c
 		return upload(b, flat, shape...)
 	}
 	if b.shared {
-		buffer, turned, err := b.compute.NewSharedBuffer(0, shapes.Make(dtypes.Float32, shape...))
+		buffer, turned, err := b.compute.NewSharedBuffer(b.device, shapes.Make(dtypes.Float32, shape...))
 		if err == nil {
 			transpose(turned.([]float32), flat, s.Shape[0], s.Shape[1])
 		}

@@ -48,7 +48,7 @@ func sampling(ctx context.Context, s settings) error {
 		return err
 	}
 	defer backend.Close()
-	fmt.Printf("sampling at temperature 1; %s; tokens sampled a second, best of %d\n\n", backend.Describe(), s.repeat)
+	fmt.Printf("sampling at temperature 1; %s; tokens sampled a second, best of %d or of %d seconds\n\n", backend.Describe(), s.repeat, leastMeasured)
 	dir, err := os.MkdirTemp("", "bench-engine")
 	if err != nil {
 		return err
@@ -113,7 +113,7 @@ func compare(ctx context.Context, s settings, backend *engine.Backend, name, fol
 	vocabulary := model.Config.VocabSize
 	fmt.Printf("%-16s %6s %17s %13s %13s %6s %15s %8s\n", "model", "batch", "prompt + sampled", "multiattempt", "transformers", "ratio", "mean |Δ log p|", "largest")
 	for _, l := range loads {
-		ours, rows, err := best(s.repeat, func() ([]*row, error) { return sample(ctx, sampler, l.rows(vocabulary)) })
+		ours, rows, err := best(s.repeat, measured(func() ([]*row, error) { return sample(ctx, sampler, l.rows(vocabulary)) }))
 		if err != nil {
 			return err
 		}
@@ -146,7 +146,7 @@ func attempts(ctx context.Context, s settings, sampler *engine.Sampler, name str
 	var seconds [2]float64
 	for i, make := range []func() []*row{five, one} {
 		var err error
-		if seconds[i], _, err = best(s.repeat, func() ([]*row, error) { return sample(ctx, sampler, make()) }); err != nil {
+		if seconds[i], _, err = best(s.repeat, measured(func() ([]*row, error) { return sample(ctx, sampler, make()) })); err != nil {
 			return err
 		}
 	}
@@ -155,17 +155,29 @@ func attempts(ctx context.Context, s settings, sampler *engine.Sampler, name str
 	return nil
 }
 
-// best calls f once to compile, then n times, and returns the least seconds and the last result.
-func best[T any](n int, f func() (T, error)) (float64, T, error) {
-	least := math.Inf(1)
-	last, err := f()
-	for i := 0; i < n && err == nil; i++ {
-		start := time.Now()
-		if last, err = f(); err == nil {
-			least = min(least, time.Since(start).Seconds())
-		}
+// best calls f once to warm up, then n times, and more often until that has taken leastMeasured seconds. It returns the
+// least seconds that f reports and its last result.
+func best[T any](n int, f func() (float64, T, error)) (float64, T, error) {
+	least, total := math.Inf(1), 0.0
+	_, last, err := f()
+	for i := 0; (i < n || total < leastMeasured) && err == nil; i++ {
+		var took float64
+		took, last, err = f()
+		least, total = min(least, took), total+took
 	}
 	return least, last, err
+}
+
+// leastMeasured, in seconds, gives short loads as many chances of an undisturbed repetition as long ones have, on both sides.
+const leastMeasured = 3
+
+// measured adds its seconds to what f returns.
+func measured[T any](f func() (T, error)) func() (float64, T, error) {
+	return func() (float64, T, error) {
+		start := time.Now()
+		result, err := f()
+		return time.Since(start).Seconds(), result, err
+	}
 }
 
 // sample drives the rows to their ends and returns them.
@@ -272,21 +284,20 @@ func (p *peer) sample(n int, l load, vocabulary int) (float64, error) {
 	for _, r := range l.rows(vocabulary) {
 		prompts = append(prompts, r.forced[0])
 	}
-	least := math.Inf(1)
-	for range n + 1 {
+	least, _, err := best(n, func() (float64, [][]int32, error) {
 		var reply struct {
 			Seconds float64
 			Tokens  [][]int32
 		}
 		if err := p.call(map[string]any{"what": "generate", "prompts": prompts, "new": l.sampled, "greedy": false}, &reply); err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 		if len(reply.Tokens) != l.batch || len(reply.Tokens[0]) != l.sampled {
-			return 0, fmt.Errorf("the peer sampled %d rows, not %d of %d tokens", len(reply.Tokens), l.batch, l.sampled)
+			return 0, nil, fmt.Errorf("the peer sampled %d rows, not %d of %d tokens", len(reply.Tokens), l.batch, l.sampled)
 		}
-		least = min(least, reply.Seconds)
-	}
-	return least, nil
+		return reply.Seconds, reply.Tokens, nil
+	})
+	return least, err
 }
 
 // mismatch compares the log-probabilities of sampled tokens with those that the peer works out from the whole rows.
