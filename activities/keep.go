@@ -74,12 +74,16 @@ func (l *Learner) snapshot(ctx context.Context, at Position, pulse *pulse) (s sn
 func (l *Learner) keep(ctx context.Context, at Position, s snapshot, pulse *pulse) (out CheckpointOutput, err error) {
 	pulse.report(Progress{What: "store state"})
 	out.Own = l.own
-	if out.Checkpoint, out.Policy, err = saveCheckpoint(ctx, l.store, s.meta, s.retain, s.dir); err != nil {
+	got, err := digestTree(filepath.Join(s.dir, checkpoint.PolicyDir))
+	if err != nil {
 		return out, err
 	}
-	if out.Policy.Digest != at.Policy.Digest {
-		return out, fmt.Errorf("%w: checkpoint of step %d holds policy %s, published was %s",
-			ErrReplay, at.Step(), out.Policy.Digest.Short(), at.Policy.Digest.Short())
+	if got != at.Policy.Digest { // a checkpoint is never replaced, so it is compared before it is there
+		return out, fmt.Errorf("%w: the state after step %d holds policy %s, published was %s; no checkpoint of it was made",
+			ErrReplay, at.Step(), got.Short(), at.Policy.Digest.Short())
+	}
+	if out.Checkpoint, out.Policy, err = saveCheckpoint(ctx, l.store, s.meta, s.retain, s.dir); err != nil {
+		return out, err
 	}
 	for step := max(1, at.Checkpoint.Step); step < at.Step(); step++ {
 		if err := unpublish(ctx, l.store, at.Run, step); err != nil {

@@ -91,7 +91,7 @@ func (l *Learner) unpark(ctx context.Context, at Position, pulse *pulse) (*resid
 	return nil, nil
 }
 
-// digestTree is the digest of the names and contents of all files below dir.
+// digestTree is the digest of the names and contents of all files below dir: of a policy's folder, its policyDigest.
 func digestTree(dir string) (blob.Digest, error) {
 	h := sha256.New()
 	err := eachFile(dir, func(name string, b []byte) error {

@@ -155,10 +155,5 @@ func (l *Learner) digestOf(ctx context.Context, learner update.Learner) (blob.Di
 	if err := learner.WritePolicy(ctx, dir); err != nil {
 		return blob.Digest{}, err
 	}
-	var f blob.Folder
-	err = eachFile(dir, func(name string, b []byte) error {
-		f = f.With(name, blob.Ref{SHA256: blob.Sum(b), Size: int64(len(b))})
-		return nil
-	})
-	return policyDigest(f), err
+	return digestTree(dir)
 }

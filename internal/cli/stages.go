@@ -2,10 +2,12 @@ package cli
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	enumspb "go.temporal.io/api/enums/v1"
 	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/sdk/converter"
@@ -352,7 +354,7 @@ func (s stageAt) String() string {
 		add("%.3g %s/s", s.rate, unit)
 	}
 	if s.tokens > 0 {
-		add("%s tokens/s", thousands(s.tokens))
+		add("%s tokens/s", humanize.Comma(int64(math.Round(s.tokens))))
 	}
 	if s.left > 0 {
 		add("%s left", inWords(s.left))
@@ -368,13 +370,4 @@ func inSeconds(d time.Duration) string {
 		return fmt.Sprintf("%.1fs", d.Seconds())
 	}
 	return inWords(d)
-}
-
-// thousands writes a number with three digits that count, and a comma.
-func thousands(x float64) string {
-	text := fmt.Sprintf("%.0f", x)
-	if len(text) > 3 {
-		text = text[:len(text)-3] + "," + text[len(text)-3:]
-	}
-	return text
 }
