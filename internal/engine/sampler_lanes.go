@@ -17,7 +17,7 @@ type lanes []*run
 
 // Bounds of splitting a batch in two: the smallest batch, and the largest weights, which both halves read.
 const (
-	leastSplit       = 64
+	leastSplit       = 32
 	mostSplitWeights = 16 << 20
 )
 
