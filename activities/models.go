@@ -61,7 +61,11 @@ func publish(ctx context.Context, s blob.Store, run string, step int, dir string
 		return Policy{}, err
 	}
 	var f blob.Folder
-	err = eachFile(dir, func(name string, b []byte) error {
+	err = eachFile(dir, func(name, path string) error {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
 		if ref, ok := known.File(name); ok && ref.SHA256 == blob.Sum(b) && ref.Size == int64(len(b)) {
 			f = f.With(name, ref)
 			return nil
@@ -101,17 +105,12 @@ func unpublish(ctx context.Context, s blob.Store, run string, step int) error {
 }
 
 // eachFile calls visit for every regular file below dir, ascending by slash-separated name.
-func eachFile(dir string, visit func(name string, b []byte) error) error {
-	root := os.DirFS(dir)
-	return fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+func eachFile(dir string, visit func(name, path string) error) error {
+	return fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		b, err := fs.ReadFile(root, name)
-		if err != nil {
-			return err
-		}
-		return visit(name, b)
+		return visit(name, filepath.Join(dir, filepath.FromSlash(name)))
 	})
 }
 

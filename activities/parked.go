@@ -94,8 +94,14 @@ func (l *Learner) unpark(ctx context.Context, at Position, pulse *pulse) (*resid
 // digestTree is the digest of the names and contents of all files below dir: of a policy's folder, its policyDigest.
 func digestTree(dir string) (blob.Digest, error) {
 	h := sha256.New()
-	err := eachFile(dir, func(name string, b []byte) error {
-		_, err := fmt.Fprintf(h, "%s %s\n", name, blob.Sum(b))
+	err := eachFile(dir, func(name, path string) error {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close() //nolint:errcheck // only read from
+		sum, _, err := blob.SumStream(f)
+		fmt.Fprintf(h, "%s %s\n", name, sum)
 		return err
 	})
 	return blob.Digest(h.Sum(nil)), err

@@ -95,7 +95,7 @@ func (j *journal) line(it workflows.Iteration, of int, r *activities.StepRecord,
 		whole := t.Rollout + t.Reward + t.Checkpoint + updated
 		facts = append(facts, inSeconds(time.Duration(whole*float64(time.Second))))
 		if r != nil && t.Rollout > 0 {
-			facts = append(facts, humanize.Comma(int64(math.Round(float64(r.Reward.SampledTokens)/t.Rollout)))+" tokens/s")
+			facts = append(facts, humanize.Commaf(math.Round(float64(r.Reward.SampledTokens)/t.Rollout))+" tokens/s")
 		}
 		facts = append(facts, fmt.Sprintf("rollout %.1f update %.1f", t.Rollout, updated))
 	}

@@ -354,7 +354,7 @@ func (s stageAt) String() string {
 		add("%.3g %s/s", s.rate, unit)
 	}
 	if s.tokens > 0 {
-		add("%s tokens/s", humanize.Comma(int64(math.Round(s.tokens))))
+		add("%s tokens/s", humanize.Commaf(math.Round(s.tokens)))
 	}
 	if s.left > 0 {
 		add("%s left", inWords(s.left))

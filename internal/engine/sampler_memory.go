@@ -58,16 +58,7 @@ func PlanSampler(config nn.Config, n, maxLength int, o SamplerOptions) (SamplerM
 }
 
 // weightBytes is the memory of all weights.
-func (m modelShape) weightBytes() (n int64) {
-	for _, s := range m.Tensors() {
-		size := int64(4)
-		for _, d := range s.Shape {
-			size *= int64(d)
-		}
-		n += size
-	}
-	return n
-}
+func (m modelShape) weightBytes() int64 { return 4 * m.Parameters() }
 
 // cacheBytes is the memory of keys and values.
 func (m modelShape) cacheBytes(batch, size int) int64 {
