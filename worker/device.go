@@ -157,23 +157,15 @@ func (m imitator) Step(ctx context.Context, batch []update.Example, lr float64) 
 	return stats, permanent(err)
 }
 
-// rmsNormEps is the stabiliser of new models' norms, Llama's.
-const rmsNormEps = 1e-5
-
-// Create makes a Llama-family model with random weights that reads characters.
+// Create makes a Llama-family model with random weights that reads characters, and the architecture's words, as tokens.
 func (d device) Create(_ context.Context, dir string, a spec.Architecture, alphabet string, runSeed uint64) error {
-	vocabulary, err := chat.NewCharacterFolder(dir, alphabet)
+	vocabulary, err := chat.NewCharacterFolder(dir, alphabet, a.Words...)
 	if err != nil {
 		return fmt.Errorf("%w: %w", activities.ErrModel, err)
 	}
-	config := nn.Config{
-		Architecture: nn.Llama, VocabSize: vocabulary,
-		HiddenSize: a.HiddenSize, IntermediateSize: a.IntermediateSize, Layers: a.Layers,
-		Heads: a.Heads, KVHeads: a.KVHeads, HeadDim: a.HiddenSize / a.Heads,
-		RMSNormEps: rmsNormEps, RopeTheta: a.RopeTheta, MaxPositions: a.MaxPositions,
-	}
-	if err := config.Validate(); err != nil {
+	model, err := engine.New(a, vocabulary, runSeed)
+	if err != nil {
 		return permanent(err)
 	}
-	return engine.Random(config, runSeed).WriteFolder(dir)
+	return model.WriteFolder(dir)
 }

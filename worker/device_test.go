@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -11,9 +12,11 @@ import (
 
 	"multiattempt/activities"
 	"multiattempt/internal/chat"
+	"multiattempt/internal/dataset"
 	"multiattempt/internal/engine"
 	"multiattempt/internal/spec"
 	"multiattempt/internal/update"
+	"multiattempt/presets"
 )
 
 func pureGo(t *testing.T) device {
@@ -52,6 +55,30 @@ func TestCreateMakesAModelThatCanBeTuned(t *testing.T) {
 	_, err = imitator.Step(t.Context(), []update.Example{{Tokens: []int32{99}, Mask: []bool{true}}}, 0.01)
 	require.ErrorIs(t, err, activities.ErrModel, "a token that the model does not have")
 	require.NoError(t, imitator.Close())
+}
+
+func TestCreateMakesTheBuiltInModelsFolder(t *testing.T) {
+	f, err := spec.ResolveFinetune([]byte(`{"preset":"quickstart-base"}`), presets.Finetune())
+	require.NoError(t, err)
+	dialogues, err := dataset.OpenDialogues(f.Data, f.Prompt)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	require.NoError(t, pureGo(t).Create(t.Context(), dir, f.Architecture, dialogues.Alphabet(), f.Seed))
+	shipped, err := presets.Model("smudged-base")
+	require.NoError(t, err)
+	made := os.DirFS(dir)
+	for _, name := range []string{"config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"} {
+		want, err := fs.ReadFile(shipped, name)
+		require.NoError(t, err)
+		got, err := fs.ReadFile(made, name)
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(got), name)
+	}
+	want, err := fs.Stat(shipped, "model.safetensors")
+	require.NoError(t, err)
+	got, err := fs.Stat(made, "model.safetensors")
+	require.NoError(t, err)
+	require.Equal(t, want.Size(), got.Size(), "the same tensors")
 }
 
 func TestFoldersThatAreNoModelAreRefused(t *testing.T) {

@@ -3,15 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"io/fs"
-	"os"
 	"time"
 
 	"multiattempt/internal/chat"
 	"multiattempt/internal/dataset"
 	"multiattempt/internal/engine"
 	"multiattempt/internal/imitation"
-	"multiattempt/internal/nn"
 	"multiattempt/internal/spec"
 	"multiattempt/presets"
 )
@@ -64,21 +61,9 @@ func create(f spec.Finetune, alphabet string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	a := f.Architecture
-	model := engine.Random(nn.Config{
-		Architecture: nn.Llama, VocabSize: n, HiddenSize: a.HiddenSize, IntermediateSize: a.IntermediateSize, Layers: a.Layers,
-		Heads: a.Heads, KVHeads: a.KVHeads, HeadDim: a.HiddenSize / a.Heads, RMSNormEps: 1e-6, RopeTheta: a.RopeTheta,
-		TieEmbeddings: true, MaxPositions: a.MaxPositions,
-	}, f.Seed)
-	files := os.DirFS(dir)
-	names, err := fs.Glob(files, "*.json")
+	model, err := engine.New(f.Architecture, n, f.Seed)
 	if err != nil {
 		return "", err
-	}
-	for _, name := range names {
-		if model.Files[name], err = fs.ReadFile(files, name); err != nil {
-			return "", err
-		}
 	}
 	return dir, model.WriteFolder(dir)
 }

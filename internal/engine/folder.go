@@ -15,6 +15,7 @@ import (
 	"multiattempt/internal/nn"
 	"multiattempt/internal/seed"
 	"multiattempt/internal/source"
+	"multiattempt/internal/spec"
 )
 
 // ErrFolder: a directory is not a model folder that can be used as it is.
@@ -262,6 +263,24 @@ func Random(config nn.Config, runSeed uint64) *Model {
 	}
 	all.Wait()
 	return m
+}
+
+// newModelEps is the stabiliser of a new model's norms.
+const newModelEps = 1e-6
+
+// New draws the model that an architecture describes, with a vocabulary of so many ids: of the Llama family, its head the
+// embedding table. A network that cannot be gives nn.ErrConfig.
+func New(a spec.Architecture, vocabulary int, runSeed uint64) (*Model, error) {
+	config := nn.Config{
+		Architecture: nn.Llama, VocabSize: vocabulary,
+		HiddenSize: a.HiddenSize, IntermediateSize: a.IntermediateSize, Layers: a.Layers,
+		Heads: a.Heads, KVHeads: a.KVHeads, HeadDim: a.HiddenSize / a.Heads,
+		RMSNormEps: newModelEps, RopeTheta: a.RopeTheta, TieEmbeddings: true, MaxPositions: a.MaxPositions,
+	}
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	return Random(config, runSeed), nil
 }
 
 func randomTensor(config nn.Config, s nn.TensorSpec, runSeed uint64) []float32 {
