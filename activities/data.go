@@ -57,11 +57,12 @@ func (d *Data) resolveSpec(ctx context.Context, in ResolveSpecInput, pulse *puls
 	if err := d.checkSource(run.Reward); err != nil {
 		return out, err
 	}
-	if out.Base, err = d.storeModel(ctx, run.Model.Source, pulse); err != nil {
-		return out, err
+	var room roomCheck
+	check := func(dir string) (err error) {
+		room, err = d.checkModel(ctx, run, dir, true)
+		return err
 	}
-	room, err := d.checkModel(ctx, run, out.Base, true)
-	if err != nil {
+	if out.Base, err = d.storeModel(ctx, run.Model.Source, check, pulse); err != nil {
 		return out, err
 	}
 	pulse.report(Progress{What: "data"})

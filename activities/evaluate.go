@@ -280,17 +280,20 @@ func (d *Data) resolveEvaluation(ctx context.Context, in ResolveEvaluationInput,
 	if len(run.Evaluation.Sets) == 0 || len(task.Attempts) == 0 {
 		return task, fmt.Errorf("%w: evaluation.sets and evaluation.final_attempts say what to evaluate; one of them is empty", spec.ErrInvalid)
 	}
+	var room roomCheck
+	check := func(dir string) (err error) {
+		room, err = d.checkModel(ctx, run, dir, false)
+		return err
+	}
 	if task.Policy.IsZero() {
-		if task.Policy, err = d.storeModel(ctx, run.Model.Source, pulse); err != nil {
+		if task.Policy, err = d.storeModel(ctx, run.Model.Source, check, pulse); err != nil {
 			return task, err
 		}
 		// A collection must not take what an evaluation that is under way refers to.
 		if _, err = putJSON(ctx, d.store, evaluationKey(task.Run, task.Step), "model", task.Policy); err != nil {
 			return task, err
 		}
-	}
-	room, err := d.checkModel(ctx, run, task.Policy, false)
-	if err != nil {
+	} else if err := d.withSmall(ctx, task.Policy, check); err != nil {
 		return task, err
 	}
 	if err := d.checkEvaluation(ctx, run, room, pulse); err != nil {

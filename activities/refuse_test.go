@@ -18,6 +18,7 @@ import (
 	"multiattempt/internal/checkpoint"
 	"multiattempt/internal/dataset"
 	"multiattempt/internal/experience"
+	"multiattempt/internal/hub/hubtest"
 	"multiattempt/internal/update"
 	"multiattempt/internal/update/updatetest"
 )
@@ -49,6 +50,78 @@ func TestResolveSpecRefusesBrokenWeights(t *testing.T) {
 	_, err = resolve(t, h, `{"preset":"small","model":{"source":"no-such-folder"}}`)
 	requireFailure(t, err, activities.FailureInvalidModel)
 	require.ErrorContains(t, err, "no-such-folder")
+}
+
+func TestModelsOfTheHubAreRefusedBeforeTheirWeightsAreAskedFor(t *testing.T) {
+	dir, dialogues := t.TempDir(), filepath.Join(t.TempDir(), "long.jsonl")
+	require.NoError(t, updatetest.Create(dir, dataset.SmudgedAlphabet, 1))
+	files := map[string][]byte{"config.json": []byte("{}"), "model.safetensors": []byte("weights")}
+	for _, name := range []string{"tokenizer.json", "tokenizer_config.json"} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		files[name] = b
+	}
+	server := hubtest.Start(t, "me/base", files)
+	h := newHost(t, blob.NewMemory(), activitytest.Presets(t), "h")
+	finetune := func(fields string) error {
+		_, err := do[activities.ResolveFinetuneOutput](t, h, h.Data.ResolveFinetune, activities.ResolveSpecInput{Run: "f", Spec: json.RawMessage(fields)})
+		return err
+	}
+	const from = `"preset":"small","model":{"source":"hf:me/base"`
+
+	h.Engine.Alien = fmt.Errorf("%w: model_type gemma", activities.ErrModel)
+	_, err := resolve(t, h, `{`+from+`}}`)
+	requireFailure(t, err, activities.FailureInvalidModel)
+	require.ErrorContains(t, err, "gemma")
+	_, err = do[activities.EvaluationTask](t, h, h.Data.ResolveEvaluation, activities.ResolveEvaluationInput{ID: "e", Spec: json.RawMessage(`{` + from + `},"evaluation":{"final_attempts":[1]}}`)})
+	requireFailure(t, err, activities.FailureInvalidModel)
+	requireFailure(t, finetune(`{`+from+`}}`), activities.FailureInvalidModel)
+	h.Engine.Alien = nil
+	h.Engine.Full = fmt.Errorf("%w: 9 GiB needed, 8 there", activities.ErrModel)
+	_, err = resolve(t, h, `{`+from+`}}`)
+	require.ErrorContains(t, err, "9 GiB needed")
+	h.Engine.Full = nil
+	_, err = resolve(t, h, `{`+from+`,"max_length":129}}`)
+	require.ErrorContains(t, err, "at most 128 tokens")
+	require.ErrorContains(t, finetune(`{`+from+`,"max_length":129}}`), "at most 128 tokens")
+	line := fmt.Sprintf(`{"messages":[{"role":"user","content":"1"},{"role":"assistant","content":%q}]}`+"\n", strings.Repeat("1", 128))
+	require.NoError(t, os.WriteFile(dialogues, []byte(strings.Repeat(line, 4)), 0o644))
+	err = finetune(fmt.Sprintf(`{%s},"data":{"source":%q}}`, from, dialogues))
+	requireFailure(t, err, activities.FailureBadData)
+
+	requests := server.Requests()
+	require.NotEmpty(t, requests)
+	for _, r := range requests {
+		require.NotContains(t, r, "safetensors")
+	}
+	_, err = resolve(t, h, `{`+from+`}}`)
+	require.NoError(t, err)
+	require.Contains(t, server.Requests(), "/model.safetensors")
+}
+
+func TestResolveFinetuneChecksEveryDialogue(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "d.jsonl")
+	h := newHost(t, blob.NewMemory(), activitytest.Presets(t), "h")
+	for what, c := range map[string]struct{ said, want string }{
+		"too long":              {strings.Repeat("1", 200), "expected at most 128 tokens, found 2"},
+		"not in its alphabet":   {"w", `the vocabulary lacks "w"`},
+		"with a special token":  {"1<|end|>", "contains the special token <|end|>"},
+		"nothing wrong with it": {"1", ""},
+	} {
+		const good = `{"messages":[{"role":"user","content":"1"},{"role":"assistant","content":"2"}]}` + "\n"
+		bad := fmt.Sprintf(`{"messages":[{"role":"user","content":"1"},{"role":"assistant","content":%q}]}`, c.said)
+		require.NoError(t, os.WriteFile(file, []byte(strings.Repeat(good, 8)+bad), 0o644))
+		_, err := do[activities.ResolveFinetuneOutput](t, h, h.Data.ResolveFinetune, activities.ResolveSpecInput{
+			Run: "f", Spec: json.RawMessage(fmt.Sprintf(`{"preset":"small","model":{"source":"builtin:bigram"},"data":{"source":%q}}`, file)),
+		})
+		if c.want == "" {
+			require.NoError(t, err, what)
+			continue
+		}
+		requireFailure(t, err, activities.FailureBadData)
+		require.ErrorContains(t, err, "1 of 9 dialogues cannot be imitated; the first: "+file+":9: ", what)
+		require.ErrorContains(t, err, c.want, what)
+	}
 }
 
 // The longest prompt of all problems counts, of training and of evaluation, not only those of the first step.

@@ -14,42 +14,34 @@ import (
 	"multiattempt/internal/blob"
 	"multiattempt/internal/chat"
 	"multiattempt/internal/dataset"
+	"multiattempt/internal/imitation"
 	"multiattempt/internal/rollout"
 	"multiattempt/internal/spec"
 )
 
-// storeModel puts the model that a source names into the store, unless it is there. Weights that cannot be used are
-// refused here, before anything is sampled.
-func (d *Data) storeModel(ctx context.Context, name string, pulse *pulse) (Policy, error) {
+// storeModel puts the model that a source names into the store, unless it is there. check is shown a folder of all but the
+// weights, once, before weights are fetched or read; weights that cannot be used are refused here, before anything is sampled.
+func (d *Data) storeModel(ctx context.Context, name string, check func(dir string) error, pulse *pulse) (Policy, error) {
 	pulse.report(Progress{What: "model"})
 	switch kind, rest, _ := strings.Cut(name, ":"); kind {
 	case "ref":
-		ref, err := ParseRef(rest)
-		if err != nil {
-			return Policy{}, err
-		}
-		p, err := policyOf(ctx, d.store, ref)
-		if errors.Is(err, blob.ErrNotFound) {
-			return Policy{}, fmt.Errorf("%w: %w", ErrModel, err)
-		}
-		if err != nil {
-			return Policy{}, err
-		}
-		if err := d.checkStored(ctx, p); err != nil {
-			return Policy{}, err
-		}
-		return d.own(ctx, p)
+		return d.ownStored(ctx, rest, check)
 	case "builtin":
 		files, err := d.presets.Model(rest)
 		if err != nil {
 			return Policy{}, fmt.Errorf("%w: %w", ErrModel, err)
 		}
-		return UploadModel(ctx, d.store, files)
+		p, err := UploadModel(ctx, d.store, files)
+		if err != nil {
+			return Policy{}, err
+		}
+		return p, d.withSmall(ctx, p, check)
 	}
 	finder := d.sources
 	finder.Progress = func(what string, done int64) {
 		pulse.report(Progress{What: "fetch " + what, Done: int(done >> 20)})
 	}
+	finder.Check = check
 	m, err := finder.Find(ctx, name)
 	if err != nil {
 		return Policy{}, fmt.Errorf("model.source = %q: %w", name, err)
@@ -62,6 +54,28 @@ func (d *Data) storeModel(ctx context.Context, name string, pulse *pulse) (Polic
 		return Policy{}, err
 	}
 	return policyOf(ctx, d.store, ref)
+}
+
+// ownStored is storeModel for a folder of the store, KEY@SHA256:SIZE.
+func (d *Data) ownStored(ctx context.Context, name string, check func(dir string) error) (Policy, error) {
+	ref, err := ParseRef(name)
+	if err != nil {
+		return Policy{}, err
+	}
+	p, err := policyOf(ctx, d.store, ref)
+	if errors.Is(err, blob.ErrNotFound) {
+		return Policy{}, fmt.Errorf("%w: %w", ErrModel, err)
+	}
+	if err != nil {
+		return Policy{}, err
+	}
+	if err := d.withSmall(ctx, p, check); err != nil {
+		return Policy{}, err
+	}
+	if err := d.checkStored(ctx, p); err != nil {
+		return Policy{}, err
+	}
+	return d.own(ctx, p)
 }
 
 // checkStored refuses a model in the store whose weights cannot be used.
@@ -101,17 +115,22 @@ func (d *Data) own(ctx context.Context, p Policy) (Policy, error) {
 	return storeFolder(ctx, d.store, f)
 }
 
-// checkModel makes sure that the engine can run the model, that it can train it where the run does, and that dialogues can
-// be written in its tokens.
-func (d *Data) checkModel(ctx context.Context, run spec.Run, p Policy, trains bool) (roomCheck, error) {
+// withSmall shows a folder of a stored model's files, all but the weights.
+func (d *Data) withSmall(ctx context.Context, p Policy, show func(dir string) error) error {
 	dir, err := os.MkdirTemp("", "multiattempt-model-")
 	if err != nil {
-		return roomCheck{}, err
+		return err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // a leftover in the temporary folder hurts nobody
 	if err := fetchSmall(ctx, d.store, p, dir); err != nil {
-		return roomCheck{}, err
+		return err
 	}
+	return show(dir)
+}
+
+// checkModel makes sure that the engine can run the model in dir, that it can train it where the run does, and that dialogues
+// can be written in its tokens. The weights need not be there.
+func (d *Data) checkModel(ctx context.Context, run spec.Run, dir string, trains bool) (roomCheck, error) {
 	info, err := d.engine.Describe(dir)
 	if err != nil {
 		return roomCheck{}, err
@@ -121,11 +140,11 @@ func (d *Data) checkModel(ctx context.Context, run spec.Run, p Policy, trains bo
 			return roomCheck{}, err
 		}
 	}
-	if run.Model.MaxLength > info.MaxPositions {
-		return roomCheck{}, fmt.Errorf("%w: model.max_length = %d: the model holds at most %d tokens", ErrModel, run.Model.MaxLength, info.MaxPositions)
+	if err := checkLength(run.Model, info); err != nil {
+		return roomCheck{}, err
 	}
 	template, err := chat.Load(dir)
-	return roomCheck{template: template, limit: maxLength(run, info)}, err
+	return roomCheck{template: template, limit: maxLength(run.Model, info)}, err
 }
 
 // roomCheck refuses problems that cannot be rolled out with a model: turns that its template does not take, prompts that
@@ -202,11 +221,19 @@ func (d *Data) checkEvaluation(ctx context.Context, run spec.Run, c roomCheck, p
 }
 
 // maxLength is the most tokens a dialogue may hold.
-func maxLength(run spec.Run, model ModelInfo) int {
-	if run.Model.MaxLength > 0 {
-		return min(run.Model.MaxLength, model.MaxPositions)
+func maxLength(m spec.Model, info ModelInfo) int {
+	if m.MaxLength > 0 {
+		return min(m.MaxLength, info.MaxPositions)
 	}
-	return model.MaxPositions
+	return info.MaxPositions
+}
+
+// checkLength refuses a limit of dialogues that the model cannot hold.
+func checkLength(m spec.Model, info ModelInfo) error {
+	if m.MaxLength > info.MaxPositions {
+		return fmt.Errorf("%w: model.max_length = %d: the model holds at most %d tokens", ErrModel, m.MaxLength, info.MaxPositions)
+	}
+	return nil
 }
 
 // fetchSmall writes a model folder's files into dir, all but the weights.
@@ -274,10 +301,11 @@ func (d *Data) resolveFinetune(ctx context.Context, in ResolveSpecInput, pulse *
 	if err != nil {
 		return out, missingIsBad(err)
 	}
+	check := func(dir string) error { return d.checkTuning(f, dialogues, dir, pulse) }
 	if f.Model.Source == spec.SourceRandom {
-		out.Base, err = d.create(ctx, f, dialogues.Alphabet())
+		out.Base, err = d.create(ctx, f, dialogues.Alphabet(), check)
 	} else {
-		out.Base, err = d.storeModel(ctx, f.Model.Source, pulse)
+		out.Base, err = d.storeModel(ctx, f.Model.Source, check, pulse)
 	}
 	if err != nil {
 		return out, err
@@ -292,14 +320,38 @@ func (d *Data) resolveFinetune(ctx context.Context, in ResolveSpecInput, pulse *
 	return out, err
 }
 
-// create makes and stores a new model.
-func (d *Data) create(ctx context.Context, f spec.Finetune, alphabet string) (Policy, error) {
+// checkTuning makes sure that the engine can run the model in dir, whose weights need not be there, and that every dialogue can
+// be written in its tokens and is not too long.
+func (d *Data) checkTuning(f spec.Finetune, dialogues *dataset.Dialogues, dir string, pulse *pulse) error {
+	info, err := d.engine.Describe(dir)
+	if err != nil {
+		return err
+	}
+	if err := checkLength(f.Model, info); err != nil {
+		return err
+	}
+	template, err := chat.Load(dir)
+	if err != nil {
+		return err
+	}
+	return imitation.Check(template, dialogues.Examine(f.Seed), maxLength(f.Model, info), func(seen int) {
+		if seen%checkedAtOnce == 0 {
+			pulse.report(Progress{What: "check dialogues", Done: seen})
+		}
+	})
+}
+
+// create makes, checks and stores a new model.
+func (d *Data) create(ctx context.Context, f spec.Finetune, alphabet string, check func(dir string) error) (Policy, error) {
 	dir, err := os.MkdirTemp("", "multiattempt-model-")
 	if err != nil {
 		return Policy{}, err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // a leftover in the temporary folder hurts nobody
 	if err := d.engine.Create(ctx, dir, f.Architecture, alphabet, f.Seed); err != nil {
+		return Policy{}, err
+	}
+	if err := check(dir); err != nil {
 		return Policy{}, err
 	}
 	return UploadModel(ctx, d.store, os.DirFS(dir))

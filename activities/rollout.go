@@ -89,7 +89,7 @@ func (r *Rollouts) shard(ctx context.Context, in RolloutInput) ([]dataset.Presen
 
 // rolloutSettings are the spec's for training, or for its evaluation: the number of attempts always told to the model.
 func rolloutSettings(run spec.Run, in RolloutInput, model ModelInfo) rollout.Settings {
-	length := maxLength(run, model)
+	length := maxLength(run.Model, model)
 	s := rollout.Settings{
 		Prompt: run.Prompt, Attempts: run.Attempts, Grading: run.Grading, GroupSize: run.Data.GroupSize,
 		Sampling: policy.Params{

@@ -39,16 +39,9 @@ func permanent(err error) error {
 	return err
 }
 
-// Describe reads a folder's config.json.
+// Describe reads a folder's configuration, and checks the tokenizer against it.
 func (d device) Describe(dir string) (activities.ModelInfo, error) {
-	text, err := os.ReadFile(filepath.Join(dir, "config.json"))
-	if errors.Is(err, os.ErrNotExist) {
-		return activities.ModelInfo{}, fmt.Errorf("%w: the folder has no config.json", activities.ErrModel)
-	}
-	if err != nil {
-		return activities.ModelInfo{}, err
-	}
-	config, err := nn.ParseConfig(text)
+	config, err := engine.ReadConfig(dir)
 	return activities.ModelInfo{MaxPositions: config.MaxPositions}, permanent(err)
 }
 

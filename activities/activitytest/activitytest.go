@@ -19,6 +19,7 @@ import (
 	"multiattempt/activities"
 	"multiattempt/internal/blob"
 	"multiattempt/internal/dataset"
+	"multiattempt/internal/hub"
 	"multiattempt/internal/policy"
 	"multiattempt/internal/source"
 	"multiattempt/internal/spec"
@@ -35,6 +36,8 @@ type Engine struct {
 	OnLearner func(update.Learner) update.Learner
 	// OnImitator, when not nil, wraps every new imitator.
 	OnImitator func(update.Imitator) update.Imitator
+	// Alien is what Describe says of every model.
+	Alien error
 	// Broken is what Check says of every model's weights.
 	Broken error
 	// Full is what Fits says of every run.
@@ -61,7 +64,7 @@ func (e *Engine) count(n *int, add int) int {
 
 // Describe implements activities.Engine.
 func (e *Engine) Describe(string) (activities.ModelInfo, error) {
-	return activities.ModelInfo{MaxPositions: 128}, nil
+	return activities.ModelInfo{MaxPositions: 128}, e.Alien
 }
 
 // Check implements activities.Engine.
@@ -178,7 +181,7 @@ func NewWorker(t testing.TB, store blob.Store, presets activities.Presets, own s
 	learner, err := activities.NewLearner(store, e, models, own, filepath.Join(dir, "learner"))
 	require.NoError(t, err)
 	set := activities.Set{
-		Data:     activities.NewData(store, e, models, presets, source.Finder{Roots: []string{dir}}, ""),
+		Data:     activities.NewData(store, e, models, presets, source.Finder{Roots: []string{dir}, Hub: hub.FromEnvironment()}, ""),
 		Rollouts: activities.NewRollouts(store, e, models),
 		Learner:  learner,
 	}

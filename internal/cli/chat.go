@@ -60,7 +60,7 @@ func (a *app) newChat() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.withWeights(cmd, args[0], func(b *engine.Backend, m *engine.Model, dir string) error {
+			return a.withWeights(cmd, args[0], canTalk, func(b *engine.Backend, m *engine.Model, dir string) error {
 				template, err := chat.Load(dir)
 				if err != nil {
 					return err

@@ -167,7 +167,7 @@ func (a *app) shapeOf(ctx context.Context, name string) (*forecast.Model, error)
 // once the folder is not needed any more.
 func (a *app) localModel(ctx context.Context, name string) (dir string, remove func(), err error) {
 	if strings.HasPrefix(name, "builtin:") {
-		m, err := a.openModel(ctx, name)
+		m, err := a.openModel(ctx, name, canCompute)
 		if err != nil {
 			return "", nil, err
 		}

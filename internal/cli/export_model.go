@@ -71,7 +71,7 @@ func (a *app) withCheckpoint(ctx context.Context, name string, p ports, do func(
 		name = runPrefix + name
 	}
 	if !strings.HasPrefix(name, runPrefix) && !strings.HasPrefix(name, "ref:") {
-		return use(a.openModel(ctx, name))
+		return use(a.openModel(ctx, name, canCompute))
 	}
 	return a.withServices(ctx, p, func(s *services, _ bool) error { return use(a.openStored(ctx, s.store, name)) })
 }

@@ -82,7 +82,7 @@ func (a *app) newGenerate() *cobra.Command {
 				return err
 			}
 			defer in.Close() //nolint:errcheck // only read from
-			return a.withWeights(cmd, g.model, func(b *engine.Backend, m *engine.Model, dir string) error {
+			return a.withWeights(cmd, g.model, canTalk, func(b *engine.Backend, m *engine.Model, dir string) error {
 				return a.generate(cmd, g, in, b, m, dir)
 			})
 		},

@@ -109,7 +109,7 @@ numbers that are not finite are found.
 		Example: "  multiattempt model inspect hf:Qwen/Qwen2.5-0.5B-Instruct",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o, err := a.openModel(cmd.Context(), args[0])
+			o, err := a.openModel(cmd.Context(), args[0], canCompute)
 			if err != nil {
 				return err
 			}

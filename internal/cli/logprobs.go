@@ -49,7 +49,7 @@ func (a *app) newLogprobs() *cobra.Command {
 				return err
 			}
 			defer in.Close() //nolint:errcheck // only read from
-			return a.withWeights(cmd, model, func(b *engine.Backend, m *engine.Model, _ string) error {
+			return a.withWeights(cmd, model, canCompute, func(b *engine.Backend, m *engine.Model, _ string) error {
 				scorer, err := engine.NewScorer(b, m)
 				if err != nil {
 					return err

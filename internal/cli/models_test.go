@@ -196,6 +196,23 @@ func TestExportAndInspect(t *testing.T) {
 	require.Contains(t, notes, "--dtype")
 }
 
+func TestModelsOfTheHubThatCannotBeUsedAreNotFetched(t *testing.T) {
+	server := hubtest.Start(t, "me/gemma", map[string][]byte{
+		"config.json": []byte(`{"model_type":"gemma2"}`), "tokenizer.json": []byte("{}"), "model.safetensors": []byte("nine gigabytes"),
+	})
+	for _, args := range [][]string{
+		{"model", "inspect", "hf:me/gemma"}, {"generate", "--model", "hf:me/gemma"}, {"logprobs", "--model", "hf:me/gemma"}, {"chat", "hf:me/gemma"},
+		{"export", "hf:me/gemma", t.TempDir()},
+	} {
+		code, _, notes := run(t, "", args...)
+		require.Equal(t, exitWrongInput, code, notes)
+		require.Contains(t, notes, "gemma2", args)
+	}
+	for _, r := range server.Requests() {
+		require.NotContains(t, r, "safetensors")
+	}
+}
+
 func TestModelsFromTheHub(t *testing.T) {
 	files, err := presets.Model("smudged-base")
 	require.NoError(t, err)

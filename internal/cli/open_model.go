@@ -13,6 +13,7 @@ import (
 
 	"multiattempt/activities"
 	"multiattempt/internal/blob"
+	"multiattempt/internal/chat"
 	"multiattempt/internal/checkpoint"
 	"multiattempt/internal/engine"
 	"multiattempt/internal/source"
@@ -41,10 +42,12 @@ func (o *opened) Close() error {
 	return o.remove()
 }
 
-// sources finds models as workers do, and first in the working directory.
-func (a *app) sources() source.Finder {
+// sources finds models as workers do, and first in the working directory. check is shown a model before its weights are
+// fetched.
+func (a *app) sources(check func(dir string) error) source.Finder {
 	f := worker.Sources(a.cfg)
 	f.Roots = append([]string{"."}, f.Roots...)
+	f.Check = check
 	told := ""
 	f.Progress = func(what string, _ int64) {
 		if what != told {
@@ -55,8 +58,24 @@ func (a *app) sources() source.Finder {
 	return f
 }
 
-// openModel finds the model called name; the caller closes it.
-func (a *app) openModel(ctx context.Context, name string) (*opened, error) {
+// canCompute refuses a model, whose weights need not be there, that the engine cannot compute.
+func canCompute(dir string) error {
+	_, err := engine.ReadConfig(dir)
+	return err
+}
+
+// canTalk is canCompute, and refuses a model in whose tokens no dialogue can be written.
+func canTalk(dir string) error {
+	if err := canCompute(dir); err != nil {
+		return err
+	}
+	_, err := chat.Load(dir)
+	return err
+}
+
+// openModel finds the model called name; the caller closes it. check is shown a folder of all but the weights before any are
+// fetched from elsewhere.
+func (a *app) openModel(ctx context.Context, name string, check func(dir string) error) (*opened, error) {
 	kind, rest, _ := strings.Cut(name, ":")
 	switch kind + ":" {
 	case "builtin:":
@@ -73,7 +92,7 @@ func (a *app) openModel(ctx context.Context, name string) (*opened, error) {
 		defer s.Close()
 		return a.openStored(ctx, s.store, name)
 	}
-	m, err := a.sources().Find(ctx, name)
+	m, err := a.sources(check).Find(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -153,9 +172,9 @@ func inTemporary(name string, fill func(dir string) error) (*opened, error) {
 	return o, nil
 }
 
-// withWeights opens a backend and a model's weights for one command.
-func (a *app) withWeights(cmd *cobra.Command, name string, do func(b *engine.Backend, m *engine.Model, dir string) error) (err error) {
-	o, err := a.openModel(cmd.Context(), name)
+// withWeights opens a backend and a model's weights for one command; check as for openModel.
+func (a *app) withWeights(cmd *cobra.Command, name string, check func(dir string) error, do func(b *engine.Backend, m *engine.Model, dir string) error) (err error) {
+	o, err := a.openModel(cmd.Context(), name, check)
 	if err != nil {
 		return err
 	}

@@ -106,7 +106,7 @@ func (a *app) modelFolder(name string) (string, error) {
 		strings.HasPrefix(name, source.HubPrefix) || strings.HasPrefix(name, source.S3Prefix) {
 		return "", nil
 	}
-	m, err := a.sources().Find(context.Background(), name)
+	m, err := a.sources(canCompute).Find(context.Background(), name)
 	if errors.Is(err, source.ErrNoFolder) {
 		return "", nil
 	}

@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -17,6 +18,7 @@ type Dialogues struct {
 	data   spec.TuningData
 	prompt spec.Prompt
 	list   [][]Turn // nil: generated
+	lines  []int    // of the list's dialogues in the file, from 1
 }
 
 // OpenDialogues opens data.Source: "smudged", whose dialogues use the words of prompt, or a .jsonl file whose lines hold
@@ -33,7 +35,7 @@ func OpenDialogues(data spec.TuningData, prompt spec.Prompt) (*Dialogues, error)
 	}
 	for _, r := range records {
 		if turns := readTurns(r, &bad); turns != nil {
-			d.list = append(d.list, turns)
+			d.list, d.lines = append(d.list, turns), append(d.lines, r.line)
 		}
 	}
 	if len(d.list) < data.BatchSize {
@@ -59,6 +61,25 @@ func (d *Dialogues) Batch(tuningSeed uint64, step int) [][]Turn {
 		batch[row] = d.list[order[step%perEpoch*len(batch)+row]]
 	}
 	return batch
+}
+
+// Examine lists, each with where it stands, the dialogues to check before a fine-tuning: all of a list; of generated ones,
+// which are endless, those of a step whose retries repeat whatever was rejected, and so use up their attempts.
+func (d *Dialogues) Examine(tuningSeed uint64) iter.Seq2[string, []Turn] {
+	return func(yield func(where string, turns []Turn) bool) {
+		for i, turns := range d.list {
+			if !yield(fmt.Sprintf("%s:%d", d.data.Source, d.lines[i]), turns) {
+				return
+			}
+		}
+		data := d.data
+		data.Stubborn = 1
+		for row := range d.data.BatchSize {
+			if d.list != nil || !yield(fmt.Sprintf("generated dialogue %d", row+1), SmudgedDialogue(tuningSeed, 0, row, data, d.prompt)) {
+				return
+			}
+		}
+	}
 }
 
 // Alphabet returns every character that the dialogues can hold, each once, in ascending order: what a character-level

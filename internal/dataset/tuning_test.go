@@ -42,6 +42,13 @@ func TestGeneratedDialogues(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, dataset.SmudgedDialogue(4, 7, 2, data, prompt), d.Batch(4, 7)[2])
 	require.Equal(t, ` +,0123456789?\bdenox{}`, d.Alphabet())
+	var examined []string
+	for where, turns := range d.Examine(4) {
+		examined = append(examined, where)
+		last := turns[len(turns)-1]
+		require.Equal(t, dataset.RoleAssistant, last.Role)
+	}
+	require.Equal(t, []string{"generated dialogue 1", "generated dialogue 2", "generated dialogue 3"}, examined)
 }
 
 func TestOpenDialoguesNamesEveryFault(t *testing.T) {

@@ -66,6 +66,16 @@ func CheckFolder(dir string) error {
 	return nil
 }
 
+// ReadConfig reads a folder's configuration and refuses what LoadFolder refuses of all but the weights, which need not be
+// there: a network that cannot be computed, a tokenizer whose ids the embedding lacks.
+func ReadConfig(dir string) (nn.Config, error) {
+	m, err := readFolder(dir)
+	if err != nil {
+		return nn.Config{}, fmt.Errorf("model folder %s: %w", dir, err)
+	}
+	return m.Config, nil
+}
+
 // readFolder reads all but the weights.
 func readFolder(dir string) (*Model, error) {
 	text, err := os.ReadFile(filepath.Join(dir, source.ConfigFile))

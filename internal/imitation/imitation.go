@@ -5,6 +5,7 @@ package imitation
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 
 	"multiattempt/internal/chat"
@@ -84,4 +85,36 @@ func Example(w Writer, turns []dataset.Turn) (update.Example, error) {
 		return e, fmt.Errorf("%w: the dialogue has no turn to imitate", dataset.ErrData)
 	}
 	return e, nil
+}
+
+// Check refuses, as dataset.ErrData, dialogues that cannot be imitated: that the template or the tokenizer does not write, that
+// have more than limit tokens, or that begin with the assistant. It counts them and says why of the first; seen, when not nil,
+// is told after each how many there were so far.
+func Check(w Writer, dialogues iter.Seq2[string, []dataset.Turn], limit int, seen func(int)) error {
+	var first string // as text: whatever it is, the dialogue is at fault
+	n, bad := 0, 0
+	for where, turns := range dialogues {
+		err := check(w, turns, limit)
+		if err != nil {
+			if bad++; bad == 1 {
+				first = fmt.Sprintf("%s: %v", where, err)
+			}
+		}
+		n++
+		if seen != nil {
+			seen(n)
+		}
+	}
+	if bad == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %d of %d dialogues cannot be imitated; the first: %s", dataset.ErrData, bad, n, first)
+}
+
+func check(w Writer, turns []dataset.Turn, limit int) error {
+	e, err := Example(w, turns)
+	if err == nil && len(e.Tokens) > limit {
+		err = fmt.Errorf("expected at most %d tokens, found %d; shorten it or leave it out", limit, len(e.Tokens))
+	}
+	return err
 }

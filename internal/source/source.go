@@ -68,6 +68,9 @@ type Finder struct {
 	Hub   hub.Client
 	// Bucket opens a bucket for reading.
 	Bucket func(ctx context.Context, name string) (blob.Store, error)
+	// Check, when not nil, is shown a folder that holds all of the model but its weights, before any of these is asked for.
+	// Its error, returned as it is, ends the search.
+	Check func(dir string) error
 	// Progress, when not nil, is told what is being fetched, and how many bytes of it are here.
 	Progress func(what string, done int64)
 }
@@ -86,7 +89,7 @@ func (f Finder) Find(ctx context.Context, name string) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Folder(dir)
+	return inFolder(dir, f.Check)
 }
 
 // folder finds a folder by its path, absolute or below one of the roots.
@@ -107,7 +110,9 @@ func (f Finder) folder(name string) (string, error) {
 }
 
 // Folder returns the model in a folder on this machine.
-func Folder(dir string) (*Model, error) {
+func Folder(dir string) (*Model, error) { return inFolder(dir, nil) }
+
+func inFolder(dir string, check func(dir string) error) (*Model, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSource, err)
@@ -116,48 +121,59 @@ func Folder(dir string) (*Model, error) {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	m := &Model{Origin: dir, Dir: dir}
-	err = m.gather(names, func(name string) (File, error) {
+	m := &Model{Origin: dir}
+	err = m.gather(names, check, func(name string) (File, error) {
 		return File{Name: name, Path: filepath.Join(dir, name)}, nil
 	})
 	return m, err
 }
 
-// gather chooses the model's files among the names that its place holds, and fetches each: what says which weights there
-// are comes first.
-func (m *Model) gather(names []string, fetch func(name string) (File, error)) error {
+// gather chooses the model's files among the names that its place holds, and fetches each: the weights come last, after
+// check has seen all the others.
+func (m *Model) gather(names []string, check func(dir string) error, fetch func(name string) (File, error)) error {
 	wrong := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s: %w", ErrSource, m.Origin, fmt.Errorf(format, args...))
+	}
+	take := func(name string) error {
+		file, err := fetch(name)
+		if err == nil {
+			m.Files = append(m.Files, file)
+			m.Dir = filepath.Dir(file.Path)
+		}
+		return err
 	}
 	if !slices.Contains(names, ConfigFile) {
 		return wrong("expected %s, found %s", ConfigFile, some(names))
 	}
-	wanted := []string{ConfigFile}
 	weights := []string{WeightsFile}
-	for _, name := range companions {
-		if slices.Contains(names, name) {
-			wanted = append(wanted, name)
+	for _, name := range append([]string{ConfigFile, IndexFile}, companions...) {
+		if !slices.Contains(names, name) {
+			continue
 		}
-	}
-	if slices.Contains(names, IndexFile) {
-		index, err := fetch(IndexFile)
-		if err != nil {
+		if err := take(name); err != nil {
 			return err
 		}
-		m.Files = append(m.Files, index)
-		if weights, err = shards(index.Path); err != nil {
-			return wrong("%w", err)
+		if name == IndexFile {
+			var err error
+			if weights, err = shards(filepath.Join(m.Dir, IndexFile)); err != nil {
+				return wrong("%w", err)
+			}
 		}
 	}
-	for _, name := range append(wanted, weights...) {
+	for _, name := range weights {
 		if !slices.Contains(names, name) {
 			return wrong("expected %s, found %s; weights must be safetensors (`multiattempt model import` makes them of a GGUF file)", name, some(names))
 		}
-		file, err := fetch(name)
-		if err != nil {
+	}
+	if check != nil {
+		if err := check(m.Dir); err != nil {
 			return err
 		}
-		m.Files = append(m.Files, file)
+	}
+	for _, name := range weights {
+		if err := take(name); err != nil {
+			return err
+		}
 	}
 	slices.SortFunc(m.Files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	return nil
@@ -249,7 +265,7 @@ func (f Finder) fromHub(ctx context.Context, name string) (*Model, error) {
 		return nil, err
 	}
 	m := &Model{Origin: HubPrefix + id + "@" + repository.Commit}
-	err = m.gather(repository.Names(), func(name string) (File, error) {
+	err = m.gather(repository.Names(), f.Check, func(name string) (File, error) {
 		local, err := repository.Fetch(ctx, name, f.watch(name))
 		known, _ := repository.File(name)
 		return File{Name: name, Path: local, SHA256: known.SHA256}, err
@@ -257,7 +273,6 @@ func (f Finder) fromHub(ctx context.Context, name string) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.Dir = filepath.Dir(m.Files[0].Path)
 	return m, nil
 }
 
@@ -292,8 +307,9 @@ func (f Finder) fromBucket(ctx context.Context, name string) (*Model, error) {
 		return nil, fmt.Errorf("list %s%s: %w", S3Prefix, name, err)
 	}
 	place := blob.Sum([]byte(bucket + "/" + prefix)).Short()
-	m := &Model{Origin: S3Prefix + bucket + "/" + prefix, Dir: filepath.Join(f.Cache, "buckets", place)}
-	err = m.gather(names, func(name string) (File, error) { return f.fromObject(ctx, store, objects[name], m.Dir, name) })
+	m := &Model{Origin: S3Prefix + bucket + "/" + prefix}
+	dir := filepath.Join(f.Cache, "buckets", place)
+	err = m.gather(names, f.Check, func(name string) (File, error) { return f.fromObject(ctx, store, objects[name], dir, name) })
 	if err != nil {
 		return nil, err
 	}

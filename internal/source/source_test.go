@@ -3,6 +3,8 @@ package source_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -82,6 +84,62 @@ func TestTheSameModelFromEverySource(t *testing.T) {
 	require.Equal(t, "hf:somebody/model@"+hubtest.Commit, m.Origin)
 	require.NotNil(t, m.Files[1].SHA256)
 	require.Nil(t, m.Files[0].SHA256, "the Hub gives a Git hash only")
+}
+
+// asked remembers the keys whose content or digest was asked for.
+type asked struct {
+	blob.Store
+	keys []string
+}
+
+func (a *asked) Get(ctx context.Context, key string) (io.ReadCloser, blob.Info, error) {
+	a.keys = append(a.keys, key)
+	return a.Store.Get(ctx, key)
+}
+
+func (a *asked) Stat(ctx context.Context, key string) (blob.Info, error) {
+	a.keys = append(a.keys, key)
+	return a.Store.Stat(ctx, key)
+}
+
+func TestAModelIsCheckedBeforeItsWeightsAreAskedFor(t *testing.T) {
+	files, root := sharded(), t.TempDir()
+	server := hubtest.Start(t, "somebody/model", files)
+	bucket := &asked{Store: blob.NewMemory()}
+	for name, content := range files {
+		_, err := blob.PutAs(t.Context(), bucket, "mine/"+name, content)
+		require.NoError(t, err)
+	}
+	bucket.keys = nil
+	write(t, filepath.Join(root, "mine"), files)
+	refused := errors.New("this family is not supported")
+	finder := source.Finder{
+		Roots: []string{root}, Cache: t.TempDir(), Hub: hub.FromEnvironment(),
+		Bucket: func(context.Context, string) (blob.Store, error) { return bucket, nil },
+		Check: func(dir string) error {
+			for _, name := range []string{"config.json", "tokenizer.json"} {
+				content, err := os.ReadFile(filepath.Join(dir, name))
+				require.NoError(t, err)
+				require.Equal(t, files[name], content)
+			}
+			return refused
+		},
+	}
+	for _, name := range []string{"mine", "hf:somebody/model", "s3://b/mine"} {
+		_, err := finder.Find(t.Context(), name)
+		require.ErrorIs(t, err, refused, name)
+	}
+	requests := append(server.Requests(), bucket.keys...)
+	require.Contains(t, requests, "mine/config.json")
+	for _, r := range requests {
+		require.NotEqual(t, ".safetensors", filepath.Ext(r), r)
+	}
+	finder.Check = func(string) error { return nil }
+	for _, name := range []string{"mine", "hf:somebody/model", "s3://b/mine"} {
+		m, err := finder.Find(t.Context(), name)
+		require.NoError(t, err)
+		requireModel(t, m, files)
+	}
 }
 
 func TestAFileThatIsNotWhatTheSourceSays(t *testing.T) {
