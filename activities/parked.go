@@ -82,10 +82,9 @@ func (l *Learner) unpark(ctx context.Context, at Position, pulse *pulse) (*resid
 			return nil, err
 		}
 		defer release()
-		r.learner, err = l.engine.NewLearner(ctx, LearnerOptions{
-			Model: filepath.Join(dir, checkpoint.PolicyDir), State: filepath.Join(dir, checkpoint.StateDir), Reference: base,
-			Update: r.spec.Update, Optimizer: r.spec.Optimizer, Seed: r.spec.Seed,
-		})
+		o := learnerOptions(r.spec, base)
+		o.Model, o.State = filepath.Join(dir, checkpoint.PolicyDir), filepath.Join(dir, checkpoint.StateDir)
+		r.learner, err = l.engine.NewLearner(ctx, o)
 		return &r, err
 	}
 	return nil, nil

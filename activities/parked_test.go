@@ -47,6 +47,27 @@ func TestTwoRunsOnOneWorkerRepeatNothing(t *testing.T) {
 	require.Equal(t, 2*4*2, steps, "two runs of four iterations of two minibatches")
 }
 
+// TestALearnerComesBackWithAllItsSettings: also with those that a bigram model has no use for.
+func TestALearnerComesBackWithAllItsSettings(t *testing.T) {
+	h := newHost(t, blob.NewMemory(), activitytest.Presets(t), "h")
+	var told string
+	var learners []string
+	h.Engine.OnTold = func(settings string) { told = settings }
+	h.Engine.OnLearner = func(l update.Learner) update.Learner {
+		learners = append(learners, told)
+		return l
+	}
+	plan, at := begin(t, h, `{"preset":"small","model":{"compute":"bfloat16"},"lora":{"policy":{"rank":3},"critic":{"rank":5}}}`)
+	_, other := begin(t, h, `{"preset":"small","seed":2}`)
+	at = advance(t, h, at, plan.Plan.Shards, 1)
+	advance(t, h, other, plan.Plan.Shards, 1)
+	advance(t, h, at, plan.Plan.Shards, 1)
+	require.Len(t, learners, 3)
+	require.Contains(t, learners[0], "bfloat16")
+	require.Equal(t, learners[0], learners[2])
+	require.NotEqual(t, learners[0], learners[1])
+}
+
 func TestAForkGoesOnWithOtherSettings(t *testing.T) {
 	store, presets := blob.NewMemory(), activitytest.Presets(t)
 	h := newHost(t, store, presets, "h")

@@ -75,9 +75,7 @@ func (l *Learner) restore(ctx context.Context, at Position, pulse *pulse) (*resi
 	}
 	defer release()
 	r := &resident{run: at.Run, settings: at.Spec, spec: run, policy: at.Base.Digest}
-	o := LearnerOptions{
-		Model: base, Reference: base, Update: run.Update, Optimizer: run.Optimizer, LoRA: run.LoRA, Compute: run.Model.Compute, Seed: run.Seed,
-	}
+	o := learnerOptions(run, base)
 	if !at.Checkpoint.IsZero() {
 		dir, err := os.MkdirTemp(l.dir, "restore-")
 		if err != nil {
@@ -98,6 +96,13 @@ func (l *Learner) restore(ctx context.Context, at Position, pulse *pulse) (*resi
 	}
 	r.learner, err = l.engine.NewLearner(ctx, o)
 	return r, err
+}
+
+// learnerOptions are those of a run before its first step; base is the folder of the model that it starts from.
+func learnerOptions(run spec.Run, base string) LearnerOptions {
+	return LearnerOptions{
+		Model: base, Reference: base, Update: run.Update, Optimizer: run.Optimizer, LoRA: run.LoRA, Compute: run.Model.Compute, Seed: run.Seed,
+	}
 }
 
 // replay repeats the stored steps since the checkpoint: no episode is rolled out again. The policy that comes out must be
