@@ -20,8 +20,13 @@ type Engine interface {
 	// Check reads a model folder's weights and refuses, as ErrModel, what cannot be used: tensors that are missing,
 	// misshapen or not finite, and a tokenizer with ids that the embedding lacks.
 	Check(dir string) error
-	// Fits refuses, as ErrModel and with the numbers, a run that does not fit the device's memory.
-	Fits(ctx context.Context, dir string, run spec.Run) error
+	// FitsTraining refuses, as ErrModel and with the numbers, a run that does not fit the device's memory: the part of it that
+	// this process does. It reads no weights, nor do the other two.
+	FitsTraining(ctx context.Context, dir string, run spec.Run) error
+	// FitsEvaluation is FitsTraining for the run's evaluation alone.
+	FitsEvaluation(ctx context.Context, dir string, run spec.Run) error
+	// FitsTuning is FitsTraining for a fine-tuning whose longest dialogue has so many tokens.
+	FitsTuning(ctx context.Context, dir string, f spec.Finetune, longest int) error
 	// NewSampler loads the weights of a model folder for sampling.
 	NewSampler(ctx context.Context, dir string) (Sampler, error)
 	// NewLearner loads policy, critic and reference.

@@ -80,6 +80,9 @@ func TestModelsOfTheHubAreRefusedBeforeTheirWeightsAreAskedFor(t *testing.T) {
 	h.Engine.Full = fmt.Errorf("%w: 9 GiB needed, 8 there", activities.ErrModel)
 	_, err = resolve(t, h, `{`+from+`}}`)
 	require.ErrorContains(t, err, "9 GiB needed")
+	_, err = do[activities.EvaluationTask](t, h, h.Data.ResolveEvaluation, activities.ResolveEvaluationInput{ID: "e", Spec: json.RawMessage(`{` + from + `},"evaluation":{"final_attempts":[1]}}`)})
+	require.ErrorContains(t, err, "9 GiB needed")
+	require.ErrorContains(t, finetune(`{`+from+`}}`), "9 GiB needed")
 	h.Engine.Full = nil
 	_, err = resolve(t, h, `{`+from+`,"max_length":129}}`)
 	require.ErrorContains(t, err, "at most 128 tokens")
@@ -97,6 +100,42 @@ func TestModelsOfTheHubAreRefusedBeforeTheirWeightsAreAskedFor(t *testing.T) {
 	_, err = resolve(t, h, `{`+from+`}}`)
 	require.NoError(t, err)
 	require.Contains(t, server.Requests(), "/model.safetensors")
+}
+
+// TestWorkersRefuseWhatCannotFitBeforeTheyLoadIt: a worker that only controls does not know their devices.
+func TestWorkersRefuseWhatCannotFitBeforeTheyLoadIt(t *testing.T) {
+	store, presets := blob.NewMemory(), activitytest.Presets(t)
+	control, small := newHost(t, store, presets, "control"), newHost(t, store, presets, "small")
+	small.Engine.Full = fmt.Errorf("%w: 9 GiB needed, 8 there", activities.ErrModel)
+	plan, at := begin(t, control, `{"preset":"small"}`)
+	shown := must[activities.SampleBatchOutput](t, control, control.Data.SampleBatch, activities.SampleBatchInput{Run: "r", Spec: at.Spec})
+	rollout := activities.RolloutInput{Run: "r", Spec: at.Spec, Policy: at.Policy, Problems: shown.Problems, Shards: plan.Plan.Shards}
+	tuning := must[activities.ResolveFinetuneOutput](t, control, control.Data.ResolveFinetune, activities.ResolveSpecInput{Run: "f", Spec: json.RawMessage(`{"preset":"small"}`)})
+	require.Positive(t, tuning.Longest)
+	x := experienced(t, control, at, plan.Plan.Shards)
+	for what, refused := range map[string]func() error{
+		"rollout": func() error {
+			_, err := do[activities.RolloutOutput](t, small, small.Rollouts.Rollout, rollout)
+			return err
+		},
+		"update": func() error {
+			_, err := do[activities.UpdateOutput](t, small, small.Learner.Update, activities.UpdateInput{At: at, Experience: x})
+			return err
+		},
+		"fine-tuning": func() error {
+			_, err := do[activities.TuneOutput](t, small, small.Learner.Tune, activities.TuneInput{
+				Run: "f", Spec: tuning.Spec, Base: tuning.Base, Steps: 1, Longest: tuning.Longest,
+			})
+			return err
+		},
+	} {
+		err := refused()
+		requireFailure(t, err, activities.FailureInvalidModel)
+		require.ErrorContains(t, err, "9 GiB needed, 8 there", what)
+	}
+	require.Zero(t, small.Engine.Samplers()+small.Engine.Learners())
+	small.Engine.Full = nil
+	must[activities.RolloutOutput](t, small, small.Rollouts.Rollout, rollout)
 }
 
 func TestResolveFinetuneChecksEveryDialogue(t *testing.T) {

@@ -74,6 +74,9 @@ func (l *Learner) restore(ctx context.Context, at Position, pulse *pulse) (*resi
 		return nil, err
 	}
 	defer release()
+	if err := l.engine.FitsTraining(ctx, base, run); err != nil {
+		return nil, err
+	}
 	r := &resident{run: at.Run, settings: at.Spec, spec: run, policy: at.Base.Digest}
 	o := learnerOptions(run, base)
 	if !at.Checkpoint.IsZero() {

@@ -135,10 +135,12 @@ func (d *Data) checkModel(ctx context.Context, run spec.Run, dir string, trains 
 	if err != nil {
 		return roomCheck{}, err
 	}
+	fits := d.engine.FitsEvaluation
 	if trains {
-		if err := d.engine.Fits(ctx, dir, run); err != nil {
-			return roomCheck{}, err
-		}
+		fits = d.engine.FitsTraining
+	}
+	if err := fits(ctx, dir, run); err != nil {
+		return roomCheck{}, err
 	}
 	if err := checkLength(run.Model, info); err != nil {
 		return roomCheck{}, err
@@ -301,7 +303,10 @@ func (d *Data) resolveFinetune(ctx context.Context, in ResolveSpecInput, pulse *
 	if err != nil {
 		return out, missingIsBad(err)
 	}
-	check := func(dir string) error { return d.checkTuning(f, dialogues, dir, pulse) }
+	check := func(dir string) (err error) {
+		out.Longest, err = d.checkTuning(ctx, f, dialogues, dir, pulse)
+		return err
+	}
 	if f.Model.Source == spec.SourceRandom {
 		out.Base, err = d.create(ctx, f, dialogues.Alphabet(), check)
 	} else {
@@ -320,25 +325,29 @@ func (d *Data) resolveFinetune(ctx context.Context, in ResolveSpecInput, pulse *
 	return out, err
 }
 
-// checkTuning makes sure that the engine can run the model in dir, whose weights need not be there, and that every dialogue can
-// be written in its tokens and is not too long.
-func (d *Data) checkTuning(f spec.Finetune, dialogues *dataset.Dialogues, dir string, pulse *pulse) error {
+// checkTuning makes sure that the engine can run the model in dir, whose weights need not be there, that every dialogue can be
+// written in its tokens and is not too long, and that the fine-tuning fits the device. It returns the longest dialogue's tokens.
+func (d *Data) checkTuning(ctx context.Context, f spec.Finetune, dialogues *dataset.Dialogues, dir string, pulse *pulse) (longest int, err error) {
 	info, err := d.engine.Describe(dir)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := checkLength(f.Model, info); err != nil {
-		return err
+		return 0, err
 	}
 	template, err := chat.Load(dir)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return imitation.Check(template, dialogues.Examine(f.Seed), maxLength(f.Model, info), func(seen int) {
+	longest, err = imitation.Check(template, dialogues.Examine(f.Seed), maxLength(f.Model, info), func(seen int) {
 		if seen%checkedAtOnce == 0 {
 			pulse.report(Progress{What: "check dialogues", Done: seen})
 		}
 	})
+	if err != nil {
+		return 0, err
+	}
+	return longest, d.engine.FitsTuning(ctx, dir, f, longest)
 }
 
 // create makes, checks and stores a new model.

@@ -37,7 +37,12 @@ func (r *Rollouts) rollout(ctx context.Context, in RolloutInput, pulse *pulse) (
 	if err != nil {
 		return RolloutOutput{}, err
 	}
-	sampler, done, err := r.samplers.use(ctx, in.Policy)
+	sampler, done, err := r.samplers.use(ctx, in.Policy, func(dir string) error {
+		if in.Evaluate {
+			return r.samplers.engine.FitsEvaluation(ctx, dir, run)
+		}
+		return r.samplers.engine.FitsTraining(ctx, dir, run)
+	})
 	if err != nil {
 		return RolloutOutput{}, err
 	}

@@ -36,14 +36,14 @@ func newSamplers(engine Engine, models *Models) *samplers {
 	return &samplers{engine: engine, models: models, have: map[blob.Digest]*loaded{}}
 }
 
-// use returns a sampler of p, to be given back by calling done.
-func (s *samplers) use(ctx context.Context, p Policy) (l *loaded, done func(), err error) {
+// use returns a sampler of p, to be given back by calling done. One that must be loaded is shown to fits first, as a folder.
+func (s *samplers) use(ctx context.Context, p Policy, fits func(dir string) error) (l *loaded, done func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l = s.have[p.Digest]
 	if l == nil {
 		s.evict(samplersKept - 1) // make room before the new weights arrive
-		if l, err = s.load(ctx, p); err != nil {
+		if l, err = s.load(ctx, p, fits); err != nil {
 			return nil, nil, err
 		}
 		s.have[p.Digest] = l
@@ -59,13 +59,16 @@ func (s *samplers) use(ctx context.Context, p Policy) (l *loaded, done func(), e
 	}), nil
 }
 
-func (s *samplers) load(ctx context.Context, p Policy) (*loaded, error) {
+func (s *samplers) load(ctx context.Context, p Policy, fits func(dir string) error) (*loaded, error) {
 	dir, release, err := s.models.Use(ctx, p)
 	if err != nil {
 		return nil, err
 	}
 	l := &loaded{release: release}
-	if l.info, err = s.engine.Describe(dir); err == nil {
+	if err = fits(dir); err == nil {
+		l.info, err = s.engine.Describe(dir)
+	}
+	if err == nil {
 		l.template, err = chat.Load(dir)
 	}
 	if err == nil {

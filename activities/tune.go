@@ -98,6 +98,9 @@ func (l *Learner) holdTuning(ctx context.Context, in TuneInput, pulse *pulse) (*
 		return nil, err
 	}
 	defer release()
+	if err := l.engine.FitsTuning(ctx, model, f, in.Longest); err != nil {
+		return nil, err
+	}
 	o := ImitatorOptions{Model: model, Optimizer: f.Optimizer, Compute: f.Model.Compute, LoRA: f.LoRA, Seed: f.Seed, Microbatch: f.Microbatch}
 	if !in.Checkpoint.IsZero() {
 		dir, err := os.MkdirTemp(l.dir, "restore-")

@@ -304,6 +304,7 @@ type TuneInput struct {
 	Base       Policy        `json:"base"`                // the model to start from
 	Checkpoint CheckpointRef `json:"checkpoint,omitzero"` // the parts before
 	Steps      int           `json:"steps"`               // optimiser steps of this part
+	Longest    int           `json:"longest_dialogue"`    // tokens
 }
 
 // TuneOutput names the state after a part.
@@ -322,6 +323,7 @@ type ResolveFinetuneOutput struct {
 	Steps         int           `json:"steps"`
 	StepsPerPart  int           `json:"steps_per_part"`
 	ContinueAfter int           `json:"continue_after"`
+	Longest       int           `json:"longest_dialogue"` // tokens
 	Base          Policy        `json:"base"`
 	Checkpoint    CheckpointRef `json:"checkpoint,omitzero"`
 	Policy        Policy        `json:"policy,omitzero"` // of the checkpoint

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
+	"sync"
+	"time"
 
 	"multiattempt/activities"
+	"multiattempt/config"
 	"multiattempt/internal/chat"
 	"multiattempt/internal/engine"
 	"multiattempt/internal/experience"
@@ -25,9 +26,17 @@ import (
 type device struct {
 	backend *engine.Backend // nil: of a worker that computes nothing
 	log     *slog.Logger
+	samples bool // the worker rolls out
+	learns  bool
+	told    *sync.Map // estimates of memory that were logged
 }
 
 var _ activities.Engine = device{}
+
+// newDevice returns the device of a worker with such roles.
+func newDevice(backend *engine.Backend, log *slog.Logger, w config.Worker) device {
+	return device{backend: backend, log: log, samples: w.Has(config.RoleRollout), learns: w.Has(config.RoleLearner), told: &sync.Map{}}
+}
 
 // permanent marks the errors that repeating does not help against.
 func permanent(err error) error {
@@ -47,27 +56,6 @@ func (d device) Describe(dir string) (activities.ModelInfo, error) {
 
 // Check reads a folder's weights.
 func (d device) Check(dir string) error { return permanent(engine.CheckFolder(dir)) }
-
-// Fits estimates what the run takes of the device. A worker that computes nothing does not know the devices of those that
-// do: it refuses nothing.
-func (d device) Fits(ctx context.Context, dir string, run spec.Run) error {
-	text, err := os.ReadFile(filepath.Join(dir, "config.json"))
-	if err != nil {
-		return err
-	}
-	config, err := nn.ParseConfig(text)
-	if err != nil {
-		return permanent(err)
-	}
-	m := engine.PlanTraining(run, config)
-	if d.backend != nil {
-		if m, err = d.backend.CheckTraining(ctx, run, config); err != nil {
-			return permanent(err)
-		}
-	}
-	d.log.Info("memory estimate", "model", run.Model.Source, "estimate", m.String())
-	return nil
-}
 
 // NewSampler loads a model folder for sampling.
 func (d device) NewSampler(ctx context.Context, dir string) (activities.Sampler, error) {
@@ -89,22 +77,38 @@ type sampler struct {
 
 func (s sampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params, finished func(int)) error {
 	before, compiled := s.Stats(), s.device.backend.Compilations()
-	err := permanent(s.Sampler.Sample(ctx, rows, p, finished))
+	err := permanent(advised(s.Sampler.Sample(ctx, rows, p, finished)))
 	s.report(ctx, len(rows), before, compiled)
 	return err
 }
 
-// report logs what a call took; one that had to compile is worth a line of its own.
+// report logs what a call took.
 func (s sampler) report(ctx context.Context, rows int, before engine.SamplerStats, compiled engine.Compilations) {
-	after, now := s.Stats(), s.device.backend.Compilations()
+	after := s.Stats()
+	s.device.logCall(ctx, "sampled", compiled,
+		"rows", rows, "tokens_sampled", after.Sampled-before.Sampled, "tokens_forced", after.Forced-before.Forced,
+		"steps", after.Steps-before.Steps, telemetry.AttrSeconds, (after.Time - before.Time).Seconds())
+}
+
+// counting begins a call of the learner on so many rows; what it returns logs it.
+func (d device) counting(ctx context.Context, what string, rows int) (end func()) {
+	began, compiled := time.Now(), d.backend.Compilations()
+	return func() {
+		d.logCall(ctx, what, compiled, "rows", rows, telemetry.AttrSeconds, time.Since(began).Seconds())
+	}
+}
+
+// logCall logs what a call took, and what it compiled since the count before. One that had to compile is worth a line of its
+// own.
+func (d device) logCall(ctx context.Context, what string, before engine.Compilations, facts ...any) {
+	now := d.backend.Compilations()
 	level := slog.LevelDebug
-	if now.Count > compiled.Count {
+	if now.Count > before.Count {
 		level = slog.LevelInfo
 	}
-	s.device.log.Log(ctx, level, "sampled",
-		"rows", rows, "tokens_sampled", after.Sampled-before.Sampled, "tokens_forced", after.Forced-before.Forced,
-		"steps", after.Steps-before.Steps, telemetry.AttrSeconds, (after.Time - before.Time).Seconds(),
-		"compilations", now.Count-compiled.Count, "compilations_in_all", now.Count, "compilation_seconds_in_all", now.Time.Seconds())
+	d.log.Log(ctx, level, what, append(facts,
+		"compilations", now.Count-before.Count, "compilation_seconds", (now.Time-before.Time).Seconds(),
+		"compilations_in_all", now.Count, "compilation_seconds_in_all", now.Time.Seconds())...)
 }
 
 // NewLearner loads policy, critic and reference.
@@ -116,17 +120,22 @@ func (d device) NewLearner(ctx context.Context, o activities.LearnerOptions) (up
 	if err != nil {
 		return nil, permanent(err)
 	}
-	return learner{l}, nil
+	return learner{l, d}, nil
 }
 
-type learner struct{ update.Learner }
+type learner struct {
+	update.Learner
+	device device
+}
 
 func (l learner) Score(ctx context.Context, episodes []rollout.Episode, progress func(int)) ([]experience.Scores, error) {
+	defer l.device.counting(ctx, "scored", len(episodes))()
 	scores, err := l.Learner.Score(ctx, episodes, progress)
 	return scores, permanent(err)
 }
 
 func (l learner) Step(ctx context.Context, rows []experience.Row, rates update.Rates) (update.StepStats, error) {
+	defer l.device.counting(ctx, "learned", len(rows))()
 	stats, err := l.Learner.Step(ctx, rows, rates)
 	return stats, permanent(err)
 }
@@ -140,12 +149,16 @@ func (d device) NewImitator(ctx context.Context, o activities.ImitatorOptions) (
 	if err != nil {
 		return nil, permanent(err)
 	}
-	return imitator{m}, nil
+	return imitator{m, d}, nil
 }
 
-type imitator struct{ update.Imitator }
+type imitator struct {
+	update.Imitator
+	device device
+}
 
 func (m imitator) Step(ctx context.Context, batch []update.Example, lr float64) (update.ImitationStats, error) {
+	defer m.device.counting(ctx, "imitated", len(batch))()
 	stats, err := m.Imitator.Step(ctx, batch, lr)
 	return stats, permanent(err)
 }

@@ -103,7 +103,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger, temporal cl
 
 // compose makes the activities of the process's roles.
 func compose(cfg config.Config, log *slog.Logger, store blob.Store, backend *engine.Backend, dir, own string) (activities.Set, error) {
-	store, e := instrument(store, device{backend, log})
+	store, e := instrument(store, newDevice(backend, log, cfg.Worker))
 	models, err := activities.NewModels(store, filepath.Join(dir, "models"))
 	if err != nil {
 		return activities.Set{}, err

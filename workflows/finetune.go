@@ -93,7 +93,7 @@ func (f *finetuneRun) part(ctx workflow.Context) error {
 	s := &f.state
 	in := activities.TuneInput{
 		Run: s.Run, Spec: s.Resolved.Spec, Base: s.Resolved.Base, Checkpoint: s.Checkpoint,
-		Steps: min(s.Resolved.StepsPerPart, s.Resolved.Steps-s.Step),
+		Steps: min(s.Resolved.StepsPerPart, s.Resolved.Steps-s.Step), Longest: s.Resolved.Longest,
 	}
 	summary := fmt.Sprintf("steps %d to %d of %d", s.Step+1, s.Step+in.Steps, s.Resolved.Steps)
 	if err := learn(ctx, s.Own, summary, a.Tune, in, &out); err != nil {

@@ -40,7 +40,7 @@ type Engine struct {
 	Alien error
 	// Broken is what Check says of every model's weights.
 	Broken error
-	// Full is what Fits says of every run.
+	// Full is what FitsTraining, FitsEvaluation and FitsTuning say of everything.
 	Full error
 	// OnTold, when not nil, hears the settings of everything that is made, and those of every sampling: what a bigram model
 	// has no use for, too. Folders are left out.
@@ -70,8 +70,14 @@ func (e *Engine) Describe(string) (activities.ModelInfo, error) {
 // Check implements activities.Engine.
 func (e *Engine) Check(string) error { return e.Broken }
 
-// Fits implements activities.Engine.
-func (e *Engine) Fits(context.Context, string, spec.Run) error { return e.Full }
+// FitsTraining implements activities.Engine.
+func (e *Engine) FitsTraining(context.Context, string, spec.Run) error { return e.Full }
+
+// FitsEvaluation implements activities.Engine.
+func (e *Engine) FitsEvaluation(context.Context, string, spec.Run) error { return e.Full }
+
+// FitsTuning implements activities.Engine.
+func (e *Engine) FitsTuning(context.Context, string, spec.Finetune, int) error { return e.Full }
 
 // told reports settings.
 func (e *Engine) told(settings any) {

@@ -14,6 +14,7 @@ import (
 
 	"multiattempt/internal/chat"
 	"multiattempt/internal/engine"
+	"multiattempt/internal/nn"
 	"multiattempt/internal/policy"
 	"multiattempt/internal/printable"
 	"multiattempt/internal/spec"
@@ -60,18 +61,14 @@ func (a *app) newChat() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.withWeights(cmd, args[0], canTalk, func(b *engine.Backend, m *engine.Model, dir string) error {
-				template, err := chat.Load(dir)
-				if err != nil {
-					return err
-				}
-				sampler, err := engine.NewSampler(b, m, engine.SamplerOptions{})
+			return a.withWeights(cmd, args[0], t.work(), func(d *device) error {
+				sampler, err := engine.NewSampler(d.Backend, d.model, engine.SamplerOptions{MaxBytes: d.capacity})
 				if err != nil {
 					return err
 				}
 				defer sampler.Close()
 				c := &conversation{
-					talk: t, run: run, template: template, sampler: sampler, limit: m.Config.MaxPositions,
+					talk: t, run: run, template: d.template, sampler: sampler, limit: d.model.Config.MaxPositions,
 					person: newPerson(cmd.Context(), cmd.InOrStdin()), out: a.stdout, notes: a.stderr,
 				}
 				return c.questions(cmd.Context())
@@ -86,6 +83,17 @@ func (a *app) newChat() *cobra.Command {
 	f.BoolVar(&t.asJSON, "json", false, "write each attempt as a JSON line when it has ended")
 	addSampling(f, &t.params)
 	return cmd
+}
+
+// work is at least a dialogue of all attempts, with a question of one token: the true ones are read later.
+func (t talk) work() work {
+	return work{
+		what: "a dialogue", talks: true,
+		least: func(c nn.Config) (engine.Estimate, error) {
+			return engine.PlanSampler(c, 1, min(c.MaxPositions, 1+t.attempts*t.maxNew), engine.SamplerOptions{})
+		},
+		advice: "make --attempts or --max-new-tokens smaller, or choose a smaller model",
+	}
 }
 
 // settings are the prompts and the grading of the conversation.

@@ -56,7 +56,7 @@ func exitCode(err error) int {
 	case err == nil:
 		return exitDone
 	case isAny(err, errUsage, spec.ErrInvalid, dataset.ErrData, presets.ErrNoModel, worker.ErrTLS, worker.ErrCodecKey, track.ErrNoRun, engine.ErrGGUF,
-		engine.ErrFolder, engine.ErrTensor, nn.ErrConfig, chat.ErrTemplate, chat.ErrRole, chat.ErrTokenizer,
+		engine.ErrFolder, engine.ErrTensor, engine.ErrMemory, nn.ErrConfig, chat.ErrTemplate, chat.ErrRole, chat.ErrTokenizer,
 		source.ErrSource, hub.ErrMissing, hub.ErrOffline, checkpoint.ErrNone):
 		return exitWrongInput
 	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):

@@ -73,7 +73,7 @@ func (a *app) withCheckpoint(ctx context.Context, name string, p ports, do func(
 	if !strings.HasPrefix(name, runPrefix) && !strings.HasPrefix(name, "ref:") {
 		return use(a.openModel(ctx, name, canCompute))
 	}
-	return a.withServices(ctx, p, func(s *services, _ bool) error { return use(a.openStored(ctx, s.store, name)) })
+	return a.withServices(ctx, p, func(s *services, _ bool) error { return use(a.openStored(ctx, s.store, name, canCompute)) })
 }
 
 // export writes the model in from anew into dir.

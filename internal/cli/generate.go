@@ -11,6 +11,7 @@ import (
 
 	"multiattempt/internal/chat"
 	"multiattempt/internal/engine"
+	"multiattempt/internal/nn"
 	"multiattempt/internal/policy"
 	"multiattempt/internal/printable"
 	"multiattempt/internal/seed"
@@ -37,6 +38,7 @@ type generation struct {
 	raw           bool
 	samples       int
 	maxNew        int
+	together      int // answers decoded together; 0 chooses
 	seed          uint64
 	params        policy.Params
 }
@@ -82,9 +84,7 @@ func (a *app) newGenerate() *cobra.Command {
 				return err
 			}
 			defer in.Close() //nolint:errcheck // only read from
-			return a.withWeights(cmd, g.model, canTalk, func(b *engine.Backend, m *engine.Model, dir string) error {
-				return a.generate(cmd, g, in, b, m, dir)
-			})
+			return a.withWeights(cmd, g.model, g.work(), func(d *device) error { return a.generate(cmd, g, in, d) })
 		},
 	}
 	f := cmd.Flags()
@@ -93,6 +93,7 @@ func (a *app) newGenerate() *cobra.Command {
 	f.BoolVar(&g.raw, "raw", false, "take \"prompt\" as text, without the chat template")
 	f.IntVar(&g.samples, "samples", 1, "answers to each line")
 	f.IntVar(&g.maxNew, "max-new-tokens", 512, "the most tokens of an answer")
+	f.IntVar(&g.together, "batch-size", 0, "the most answers sampled together; 0 chooses by the size of their key-value cache")
 	f.Uint64Var(&g.seed, "seed", 1, "seed of every draw")
 	addSampling(f, &g.params)
 	mustRequire(cmd, "model")
@@ -105,6 +106,8 @@ func (g generation) check() error {
 		return usage("--samples is %d, must be at least 1", g.samples)
 	case g.maxNew < 1:
 		return usage("--max-new-tokens is %d, must be at least 1", g.maxNew)
+	case g.together < 0:
+		return usage("--batch-size is %d, must be 0 (automatic) or positive", g.together)
 	case g.samples > 1 && g.params.Temperature == 0:
 		return usage("--samples is %d, but at temperature 0 all answers are equal; set --temperature", g.samples)
 	case g.raw && g.system != "":
@@ -113,18 +116,25 @@ func (g generation) check() error {
 	return checkSampling(g.params)
 }
 
-// generate answers every line of in.
-func (a *app) generate(cmd *cobra.Command, g generation, in io.Reader, b *engine.Backend, m *engine.Model, dir string) error {
-	template, err := chat.Load(dir)
-	if err != nil {
-		return err
+// work is at least the answers to one line, with a prompt of one token: the true prompts are read later.
+func (g generation) work() work {
+	return work{
+		what: "sampling an answer", talks: true,
+		least: func(c nn.Config) (engine.Estimate, error) {
+			return engine.PlanSampler(c, g.samples, min(c.MaxPositions, 1+g.maxNew), engine.SamplerOptions{Slots: g.together})
+		},
+		advice: "make --batch-size or --max-new-tokens smaller, or choose a smaller model",
 	}
-	sampler, err := engine.NewSampler(b, m, engine.SamplerOptions{})
+}
+
+// generate answers every line of in.
+func (a *app) generate(cmd *cobra.Command, g generation, in io.Reader, d *device) error {
+	sampler, err := engine.NewSampler(d.Backend, d.model, engine.SamplerOptions{Slots: g.together, MaxBytes: d.capacity})
 	if err != nil {
 		return err
 	}
 	defer sampler.Close()
-	limit, vocabulary, numbered := m.Config.MaxPositions, m.Config.VocabSize, 0
+	template, limit, vocabulary, numbered := d.template, d.model.Config.MaxPositions, d.model.Config.VocabSize, 0
 	parse := func(line []byte) (generateRequest, error) {
 		r, err := g.parse(line, template)
 		if err == nil {

@@ -36,7 +36,9 @@ type inspected struct {
 	WeightsError string           `json:"weights_error,omitempty"` // why the numbers cannot be used
 	Template     templateFacts    `json:"chat_template"`
 	Memory       samplingMemory   `json:"sampling_memory"`
-	Training     []trainingMemory `json:"training_memory"` // all weights; adapters
+	Scoring      scoringMemory    `json:"scoring_memory"`
+	Training     []trainingMemory `json:"training_memory"`   // all weights; adapters
+	Tuning       []trainingMemory `json:"finetuning_memory"` // all weights; adapters
 	Files        []foundFile      `json:"files"`
 }
 
@@ -58,7 +60,16 @@ type samplingMemory struct {
 	Step    int64 `json:"step_bytes"`
 }
 
-// trainingMemory is what it takes at most, in bytes, to train policy and critic by PPO in float32, the rollouts included.
+// scoringMemory is what it takes to score given tokens (logprobs), in bytes.
+type scoringMemory struct {
+	Rows    int   `json:"rows"`
+	Tokens  int   `json:"tokens"` // of each row
+	Weights int64 `json:"weights_bytes"`
+	Step    int64 `json:"step_bytes"`
+}
+
+// trainingMemory is what it takes at most, in bytes, to train policy and critic by PPO in float32, the rollouts included, or
+// to fine-tune.
 type trainingMemory struct {
 	Rank        int   `json:"lora_rank"` // of adapters on every linear map of both networks; 0: all weights are trained
 	Rows        int   `json:"microbatch"`
@@ -87,13 +98,33 @@ func estimateTraining(c nn.Config) []trainingMemory {
 		run.Data.ShardSize, run.Model.MaxLength = estimatedRows, estimatedTokens
 		run.LoRA.Policy = spec.LoRA{Rank: rank, Alpha: 2 * float64(rank), Targets: spec.LinearModules()}
 		run.LoRA.Critic = run.LoRA.Policy
-		m := engine.PlanTraining(run, c)
-		list = append(list, trainingMemory{
-			Rank: rank, Rows: run.Update.Microbatch, Tokens: m.Length, Weights: m.Weights + m.Sampler.Weights, Optimizer: m.Optimizer,
-			Gradients: m.Gradients, Activations: m.Activations, Total: m.Total(),
-		})
+		list = append(list, trainingOf(rank, run.Update.Microbatch, engine.PlanTraining(run, c)))
 	}
 	return list
+}
+
+// estimateTuning is for the settings of a fine-tuning by default, but for the length of dialogues.
+func estimateTuning(c nn.Config) []trainingMemory {
+	var list []trainingMemory
+	for _, rank := range []int{0, estimatedRank} {
+		f := spec.DefaultFinetune()
+		f.LoRA = spec.LoRA{Rank: rank, Alpha: 2 * float64(rank), Targets: spec.LinearModules()}
+		list = append(list, trainingOf(rank, f.Microbatch, engine.PlanTuning(f, c, estimatedTokens)))
+	}
+	return list
+}
+
+func trainingOf(rank, rows int, m engine.TrainingMemory) trainingMemory {
+	return trainingMemory{
+		Rank: rank, Rows: rows, Tokens: m.Length, Weights: m.Weights + m.Sampler.Weights, Optimizer: m.Optimizer,
+		Gradients: m.Gradients, Activations: m.Activations, Total: m.Total(),
+	}
+}
+
+// estimateScoring is for one row.
+func estimateScoring(c nn.Config) scoringMemory {
+	m := engine.PlanScorer(c, 1, min(estimatedTokens, c.MaxPositions))
+	return scoringMemory{Rows: m.Rows, Tokens: m.Length, Weights: m.Weights, Step: m.Step}
 }
 
 func (a *app) newModelInspect() *cobra.Command {
@@ -101,8 +132,8 @@ func (a *app) newModelInspect() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect MODEL",
 		Short: "Say what a model is, and whether it can be used",
-		Long: `Prints family, sizes, number of parameters, number types, files with their SHA-256, the memory that sampling and training
-take (all weights, or adapters), and whether dialogues of several attempts can be built with its chat template. All weights are read:
+		Long: `Prints family, sizes, number of parameters, number types, files with their SHA-256, the memory that sampling, scoring,
+training and fine-tuning take (all weights, or adapters), and whether dialogues of several attempts can be built with its chat template. All weights are read:
 numbers that are not finite are found.
 
 ` + modelNames,
@@ -152,7 +183,7 @@ func inspect(o *opened) (inspected, error) {
 	if found.Memory, err = estimate(c); err != nil {
 		return found, err
 	}
-	found.Training = estimateTraining(c)
+	found.Scoring, found.Training, found.Tuning = estimateScoring(c), estimateTraining(c), estimateTuning(c)
 	found.Files, err = digests(o.Files)
 	return found, err
 }
@@ -212,16 +243,24 @@ func (a *app) printInspected(m inspected) {
 	const mib = 1 << 20
 	a.printf("Memory      to sample %d dialogues of %d tokens: %d MiB (weights %d, keys and values %d, activations %d)\n", m.Memory.Rows, m.Memory.Tokens,
 		(m.Memory.Weights+m.Memory.Cache+m.Memory.Step)/mib, m.Memory.Weights/mib, m.Memory.Cache/mib, m.Memory.Step/mib)
-	for _, t := range m.Training {
+	a.printf("            to score a row of %d tokens: %d MiB (weights %d, activations %d)\n", m.Scoring.Tokens,
+		(m.Scoring.Weights+m.Scoring.Step)/mib, m.Scoring.Weights/mib, m.Scoring.Step/mib)
+	a.printTraining("train", m.Training)
+	a.printTraining("fine-tune", m.Tuning)
+	for _, f := range m.Files {
+		a.printf("File        %s  %d bytes  sha256 %s\n", f.Name, f.Bytes, f.SHA256)
+	}
+}
+
+func (a *app) printTraining(verb string, list []trainingMemory) {
+	const mib = 1 << 20
+	for _, t := range list {
 		what := "all weights"
 		if t.Rank > 0 {
 			what = fmt.Sprintf("adapters of rank %d", t.Rank)
 		}
-		a.printf("            to train %s, micro-batches of %d dialogues of %d tokens: %d MiB (weights %d, optimiser %d, gradients %d, activations %d)\n",
-			what, t.Rows, t.Tokens, t.Total/mib, t.Weights/mib, t.Optimizer/mib, t.Gradients/mib, t.Activations/mib)
-	}
-	for _, f := range m.Files {
-		a.printf("File        %s  %d bytes  sha256 %s\n", f.Name, f.Bytes, f.SHA256)
+		a.printf("            to %s %s, micro-batches of %d dialogues of %d tokens: %d MiB (weights %d, optimiser %d, gradients %d, activations %d)\n",
+			verb, what, t.Rows, t.Tokens, t.Total/mib, t.Weights/mib, t.Optimizer/mib, t.Gradients/mib, t.Activations/mib)
 	}
 }
 

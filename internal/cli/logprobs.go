@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"multiattempt/internal/engine"
+	"multiattempt/internal/nn"
 	"multiattempt/internal/printable"
 )
 
@@ -49,8 +50,8 @@ func (a *app) newLogprobs() *cobra.Command {
 				return err
 			}
 			defer in.Close() //nolint:errcheck // only read from
-			return a.withWeights(cmd, model, canCompute, func(b *engine.Backend, m *engine.Model, _ string) error {
-				scorer, err := engine.NewScorer(b, m)
+			return a.withWeights(cmd, model, scoring, func(d *device) error {
+				scorer, err := engine.NewScorer(d.Backend, d.model, d.capacity)
 				if err != nil {
 					return err
 				}
@@ -79,6 +80,13 @@ func (a *app) newLogprobs() *cobra.Command {
 	cmd.Flags().StringVar(&model, "model", "", "the model")
 	mustRequire(cmd, "model")
 	return cmd
+}
+
+// scoring is at least a row of two tokens: the true ones are read later.
+var scoring = work{
+	what:   "scoring a row",
+	least:  func(c nn.Config) (engine.Estimate, error) { return engine.PlanScorer(c, 1, 2), nil },
+	advice: "shorten the rows or choose a smaller model",
 }
 
 func parseLogprobs(line []byte, scorer *engine.Scorer) (logprobsRequest, error) {

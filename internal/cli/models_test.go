@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -191,6 +192,8 @@ func TestExportAndInspect(t *testing.T) {
 	require.Contains(t, out, "File        model.safetensors")
 	require.Contains(t, out, "to train all weights, micro-batches of 8 dialogues of")
 	require.Contains(t, out, "to train adapters of rank 32")
+	require.Contains(t, out, "to fine-tune all weights, micro-batches of")
+	require.Contains(t, out, "to score a row of")
 	code, _, notes := run(t, "", "export", smudged, t.TempDir(), "--dtype", "int8")
 	require.Equal(t, exitWrongInput, code)
 	require.Contains(t, notes, "--dtype")
@@ -210,6 +213,25 @@ func TestModelsOfTheHubThatCannotBeUsedAreNotFetched(t *testing.T) {
 	}
 	for _, r := range server.Requests() {
 		require.NotContains(t, r, "safetensors")
+	}
+}
+
+// TestWhatCannotFitIsRefusedBeforeWeightsAreRead: the folder has none.
+func TestWhatCannotFitIsRefusedBeforeWeightsAreRead(t *testing.T) {
+	files, err := presets.Model("smudged-base")
+	require.NoError(t, err)
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(dir, files))
+	config := filepath.Join(dir, "config.json")
+	text, err := os.ReadFile(config)
+	require.NoError(t, err)
+	huge := regexp.MustCompile(`"intermediate_size": *\d+`).ReplaceAll(text, []byte(`"intermediate_size": 100000000000`))
+	require.NoError(t, os.WriteFile(config, huge, 0o644))
+	require.NoError(t, os.Truncate(filepath.Join(dir, "model.safetensors"), 0))
+	for _, command := range [][]string{{"generate", "--model", dir}, {"chat", dir}, {"logprobs", "--model", dir}} {
+		code, _, notes := run(t, "", command...)
+		require.Equal(t, exitWrongInput, code)
+		require.Regexp(t, `not enough memory: .* takes \d+\.\d GB \(weights .*\), the device of go has \d+\.\d GB; .*choose a smaller model`, notes)
 	}
 }
 

@@ -9,11 +9,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/spf13/cobra"
-
 	"multiattempt/activities"
 	"multiattempt/internal/blob"
-	"multiattempt/internal/chat"
 	"multiattempt/internal/checkpoint"
 	"multiattempt/internal/engine"
 	"multiattempt/internal/source"
@@ -64,17 +61,8 @@ func canCompute(dir string) error {
 	return err
 }
 
-// canTalk is canCompute, and refuses a model in whose tokens no dialogue can be written.
-func canTalk(dir string) error {
-	if err := canCompute(dir); err != nil {
-		return err
-	}
-	_, err := chat.Load(dir)
-	return err
-}
-
-// openModel finds the model called name; the caller closes it. check is shown a folder of all but the weights before any are
-// fetched from elsewhere.
+// openModel finds the model called name; the caller closes it. check is shown a folder of it once, where the weights need not
+// be: before any are fetched from elsewhere.
 func (a *app) openModel(ctx context.Context, name string, check func(dir string) error) (*opened, error) {
 	kind, rest, _ := strings.Cut(name, ":")
 	switch kind + ":" {
@@ -83,14 +71,19 @@ func (a *app) openModel(ctx context.Context, name string, check func(dir string)
 		if err != nil {
 			return nil, err
 		}
-		return inTemporary(name, func(dir string) error { return os.CopyFS(dir, files) })
+		return inTemporary(name, func(dir string) error {
+			if err := os.CopyFS(dir, files); err != nil {
+				return err
+			}
+			return check(dir)
+		})
 	case runPrefix, "ref:":
 		s, err := a.connect(ctx)
 		if err != nil {
 			return nil, err
 		}
 		defer s.Close()
-		return a.openStored(ctx, s.store, name)
+		return a.openStored(ctx, s.store, name, check)
 	}
 	m, err := a.sources(check).Find(ctx, name)
 	if err != nil {
@@ -99,8 +92,8 @@ func (a *app) openModel(ctx context.Context, name string, check func(dir string)
 	return &opened{Model: m}, nil
 }
 
-// openStored fetches a model of the store: run:RUN[@STEP] or ref:….
-func (a *app) openStored(ctx context.Context, s blob.Store, name string) (*opened, error) {
+// openStored fetches a model of the store: run:RUN[@STEP] or ref:…; check as for openModel.
+func (a *app) openStored(ctx context.Context, s blob.Store, name string, check func(dir string) error) (*opened, error) {
 	var folder blob.Folder
 	if run, ok := strings.CutPrefix(name, runPrefix); ok {
 		ref, err := findCheckpoint(ctx, s, run)
@@ -122,15 +115,27 @@ func (a *app) openStored(ctx context.Context, s blob.Store, name string) (*opene
 		}
 	}
 	return inTemporary(name, func(dir string) error {
-		for _, f := range folder.Files {
-			if !filepath.IsLocal(filepath.FromSlash(f.Name)) {
-				return fmt.Errorf("%w: the folder lists the file %q", blob.ErrCorrupt, f.Name)
+		fetch := func(weights bool) error {
+			for _, f := range folder.Files {
+				if !filepath.IsLocal(filepath.FromSlash(f.Name)) {
+					return fmt.Errorf("%w: the folder lists the file %q", blob.ErrCorrupt, f.Name)
+				}
+				if (filepath.Ext(f.Name) == ".safetensors") != weights {
+					continue
+				}
+				if err := blob.LoadFile(ctx, s, f.Ref, filepath.Join(dir, filepath.FromSlash(f.Name))); err != nil {
+					return err
+				}
 			}
-			if err := blob.LoadFile(ctx, s, f.Ref, filepath.Join(dir, filepath.FromSlash(f.Name))); err != nil {
-				return err
-			}
+			return nil
 		}
-		return nil
+		if err := fetch(false); err != nil {
+			return err
+		}
+		if err := check(dir); err != nil {
+			return err
+		}
+		return fetch(true)
 	})
 }
 
@@ -170,27 +175,4 @@ func inTemporary(name string, fill func(dir string) error) (*opened, error) {
 	}
 	o.Origin = name
 	return o, nil
-}
-
-// withWeights opens a backend and a model's weights for one command; check as for openModel.
-func (a *app) withWeights(cmd *cobra.Command, name string, check func(dir string) error, do func(b *engine.Backend, m *engine.Model, dir string) error) (err error) {
-	o, err := a.openModel(cmd.Context(), name, check)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, o.Close()) }()
-	m, err := engine.LoadFolder(o.Dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, m.Close()) }()
-	b, err := engine.Open(a.cfg.Backend.Choice)
-	if err != nil {
-		return err
-	}
-	defer b.Close()
-	if note := b.Note(); note != "" {
-		a.notef("%s\n", note)
-	}
-	return do(b, m, o.Dir)
 }

@@ -73,7 +73,7 @@ func TestModelsComputeWhatTransformersComputes(t *testing.T) {
 
 func compareScores(t *testing.T, b *engine.Backend, model *engine.Model, want expectation) {
 	t.Helper()
-	scorer, err := engine.NewScorer(b, model)
+	scorer, err := engine.NewScorer(b, model, 0)
 	require.NoError(t, err)
 	defer scorer.Close()
 	rows := append([][]int32{want.Tokens[0][:1]}, want.Tokens...) // of different lengths

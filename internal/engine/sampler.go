@@ -21,7 +21,8 @@ type SamplerOptions struct {
 	// Slots is the number of rows decoded together, rounded up to a power of two; further rows take the places of those
 	// that end. 0 chooses: at most 256, and a key-value cache of at most 4 GiB.
 	Slots int
-	// MaxBytes is what weights, key-value cache and activations may take on the device; 0 is no limit. More is refused.
+	// MaxBytes is what weights, key-value cache and activations may take on the device; 0 is no limit. More is refused, with
+	// ErrMemory, before anything is compiled for it.
 	MaxBytes int64
 }
 

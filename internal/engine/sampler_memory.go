@@ -1,18 +1,16 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 
 	"multiattempt/internal/nn"
+	"multiattempt/internal/spec"
 )
-
-// ErrMemory: what is asked for does not fit; the error says how much it takes and how much there is.
-var ErrMemory = errors.New("not enough memory")
 
 // SamplerMemory is what sampling takes on the device at most, in bytes.
 type SamplerMemory struct {
 	Slots   int   // rows decoded together
+	Length  int   // tokens of the longest of them
 	Weights int64 // in float32
 	Cache   int64 // keys and values of all slots at full length, twice while it grows
 	Step    int64 // activations and logits of the largest step, estimated
@@ -22,8 +20,8 @@ type SamplerMemory struct {
 func (m SamplerMemory) Total() int64 { return m.Weights + m.Cache + m.Step }
 
 func (m SamplerMemory) String() string {
-	return fmt.Sprintf("%d MiB (weights %d, key-value cache of %d rows %d, activations %d)",
-		m.Total()>>20, m.Weights>>20, m.Slots, m.Cache>>20, m.Step>>20)
+	return fmt.Sprintf("%.1f GB (weights %.1f, key-value cache of %d rows of %d tokens %.1f, activations %.1f)",
+		gigabytes(m.Total()), gigabytes(m.Weights), m.Slots, m.Length, gigabytes(m.Cache), gigabytes(m.Step))
 }
 
 // Limits of automatic sizing.
@@ -37,7 +35,7 @@ const (
 // because a row's last bits depend on it.
 func PlanSampler(config nn.Config, n, maxLength int, o SamplerOptions) (SamplerMemory, error) {
 	m := modelShape{Config: config}
-	plan := SamplerMemory{Slots: batchSize(min(n, maxSlots))}
+	plan := SamplerMemory{Slots: batchSize(min(n, maxSlots)), Length: maxLength}
 	if o.Slots > 0 {
 		plan.Slots = batchSize(min(n, o.Slots))
 	}
@@ -51,10 +49,31 @@ func PlanSampler(config nn.Config, n, maxLength int, o SamplerOptions) (SamplerM
 		plan.Slots /= 2
 	}
 	if o.MaxBytes > 0 && plan.Total() > o.MaxBytes {
-		return plan, fmt.Errorf("%w: sampling rows of %d tokens takes %v, there are %d MiB; shorten the rows (model.max_length), "+
-			"roll out fewer together (data.shard_size), or choose a smaller model", ErrMemory, maxLength, plan, o.MaxBytes>>20)
+		return plan, fmt.Errorf("%w: sampling takes %v, the device has %.1f GB", ErrMemory, plan, gigabytes(o.MaxBytes))
 	}
 	return plan, nil
+}
+
+// planRollout is for the largest shard of a run's iteration.
+func planRollout(run spec.Run, config nn.Config) SamplerMemory {
+	problems := min(max(1, run.Data.ShardSize/run.Data.GroupSize), run.Data.ProblemsPerStep)
+	return planShard(run, config, problems*run.Data.GroupSize)
+}
+
+// PlanEvaluation estimates the memory of a run's evaluation, or of one by itself, for the largest shard that it may have.
+func PlanEvaluation(run spec.Run, config nn.Config) SamplerMemory {
+	e, episodes := run.Evaluation, 1
+	for _, each := range []int{e.Samples, e.Parallel} { // of one problem, which stays whole
+		if each > 0 {
+			episodes = max(episodes, (e.ShardSize+each-1)/each*each)
+		}
+	}
+	return planShard(run, config, episodes)
+}
+
+func planShard(run spec.Run, config nn.Config, episodes int) SamplerMemory {
+	m, _ := PlanSampler(config, episodes, rowLimit(run, config), SamplerOptions{}) // without a limit it cannot fail
+	return m
 }
 
 // weightBytes is the memory of all weights.

@@ -18,15 +18,38 @@ type Scorer struct {
 	backend *Backend
 	config  nn.Config
 	weights []compute.Buffer // on the device, in the order of Config.Tensors
+	most    int64            // bytes; 0 is no limit
 }
 
-// NewScorer copies the model's weights to the device. The caller closes the scorer.
-func NewScorer(backend *Backend, model *Model) (*Scorer, error) {
+// ScorerMemory is what scoring takes on the device at most, in bytes.
+type ScorerMemory struct {
+	Rows    int   // scored together
+	Length  int   // tokens of the longest of them
+	Weights int64 // in float32
+	Step    int64 // what one layer computes, and logits, estimated
+}
+
+// Total is the sum of all parts.
+func (m ScorerMemory) Total() int64 { return m.Weights + m.Step }
+
+func (m ScorerMemory) String() string {
+	return fmt.Sprintf("%.1f GB (weights %.1f, activations of %d rows of %d tokens %.1f)",
+		gigabytes(m.Total()), gigabytes(m.Weights), m.Rows, m.Length, gigabytes(m.Step))
+}
+
+// PlanScorer says what it takes to score so many rows of so many tokens together.
+func PlanScorer(config nn.Config, rows, length int) ScorerMemory {
+	return ScorerMemory{Rows: rows, Length: length, Weights: bytesOf(config.Tensors()), Step: config.ScoringBytes(rows, bucket(length-1))}
+}
+
+// NewScorer copies the model's weights to the device. Rows that take more than maxBytes together with the weights are
+// refused, with ErrMemory, before anything is compiled for them; 0 is no limit. The caller closes the scorer.
+func NewScorer(backend *Backend, model *Model, maxBytes int64) (*Scorer, error) {
 	weights, err := uploadAll(backend, model.Config.Tensors(), model.Weights)
 	if err != nil {
 		return nil, fmt.Errorf("scorer: %w", err)
 	}
-	return &Scorer{backend: backend, config: model.Config, weights: weights}, nil
+	return &Scorer{backend: backend, config: model.Config, weights: weights, most: maxBytes}, nil
 }
 
 // Close frees the device's memory.
@@ -109,6 +132,9 @@ func lengthsOf(rows [][]int32) []int {
 // score returns [B, T] log-probabilities of tokens [B, T+1].
 func (s *Scorer) score(m microbatch, tokens []int32) ([]float32, error) {
 	c := s.config
+	if plan := PlanScorer(c, m.batch, m.length+1); s.most > 0 && plan.Total() > s.most {
+		return nil, fmt.Errorf("%w: scoring takes %v, the device has %.1f GB", ErrMemory, plan, gigabytes(s.most))
+	}
 	key := fmt.Sprintf("logprobs B%d T%d %+v", m.batch, m.length, c)
 	p, err := s.backend.program(key, func(g *graph.Graph) []*graph.Node {
 		weights := parameters(g, "policy", c.Tensors())

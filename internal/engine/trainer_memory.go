@@ -1,20 +1,14 @@
 package engine
 
 import (
-	"bufio"
-	"context"
 	"fmt"
-	"os"
-	"os/exec"
-	"strconv"
-	"strings"
-	"time"
 
 	"multiattempt/internal/nn"
 	"multiattempt/internal/spec"
 )
 
-// TrainingMemory is what a run takes on its device at most, in bytes, estimated: a learner and a sampler in one process.
+// TrainingMemory is what training takes on its device at most, in bytes, estimated: of a run a learner and a sampler in one
+// process, of a fine-tuning a learner alone.
 type TrainingMemory struct {
 	Length      int   // tokens of the longest row that was reckoned with
 	Weights     int64 // of reference, policy and critic; adapters and reference share the base
@@ -32,13 +26,22 @@ func (m TrainingMemory) Total() int64 {
 	return m.Weights + m.Optimizer + m.Sampler.Weights + phases
 }
 
-func (m TrainingMemory) String() string {
-	return fmt.Sprintf("%.1f GB for rows of %d tokens (weights %.1f, optimiser %.1f, gradients %.1f, activations %.1f, Adam's copies %.1f; sampler: weights %.1f, cache of %d rows %.1f, step %.1f)",
-		gigabytes(m.Total()), m.Length, gigabytes(m.Weights), gigabytes(m.Optimizer), gigabytes(m.Gradients), gigabytes(m.Activations),
-		gigabytes(m.Adam), gigabytes(m.Sampler.Weights), m.Sampler.Slots, gigabytes(m.Sampler.Cache), gigabytes(m.Sampler.Step))
+// Learner is the part of a process that does not sample.
+func (m TrainingMemory) Learner() TrainingMemory {
+	m.Sampler = SamplerMemory{}
+	return m
 }
 
-func gigabytes(n int64) float64 { return float64(n) / 1e9 }
+func (m TrainingMemory) String() string {
+	sampler := ""
+	if m.Sampler.Slots > 0 {
+		sampler = fmt.Sprintf("; sampler: weights %.1f, cache of %d rows of %d tokens %.1f, step %.1f", gigabytes(m.Sampler.Weights),
+			m.Sampler.Slots, m.Sampler.Length, gigabytes(m.Sampler.Cache), gigabytes(m.Sampler.Step))
+	}
+	return fmt.Sprintf("%.1f GB for rows of %d tokens (weights %.1f, optimiser %.1f, gradients %.1f, activations %.1f, Adam's copies %.1f%s)",
+		gigabytes(m.Total()), m.Length, gigabytes(m.Weights), gigabytes(m.Optimizer), gigabytes(m.Gradients), gigabytes(m.Activations),
+		gigabytes(m.Adam), sampler)
+}
 
 // Tokens that PlanTraining allows for what is not sampled: the opening, and each feedback.
 const (
@@ -49,33 +52,58 @@ const (
 // PlanTraining estimates a run's memory for a model.
 func PlanTraining(run spec.Run, config nn.Config) TrainingMemory {
 	config.Compute = computeType(run.Model.Compute)
-	m := TrainingMemory{Length: longestRow(run, config)}
-	policy, reference := trainedBytes(config, run.LoRA.Policy, config.Tensors()), bytesOf(config.Tensors())
+	policy := trainedBytes(config, run.LoRA.Policy, config.Tensors())
 	var critic int64
 	networks := 1
 	if run.Update.Critic() {
 		critic, networks = trainedBytes(config, run.LoRA.Critic, config.CriticTensors()), 2
 	}
-	m.Weights = reference + policy + critic
-	m.Optimizer = 2 * (policy + critic)
-	m.Gradients = 2 * (policy + critic)
+	m := learnerMemory(bytesOf(config.Tensors()), policy, critic)
+	m.Length = longestRow(run, config)
 	m.Activations = config.TrainingBytes(networks, min(run.Update.Microbatch, run.Update.Minibatch), bucket(m.Length-1))
-	m.Adam = 3 * max(policy, critic)
-	m.Sampler, _ = PlanSampler(config, run.Data.ShardSize, m.Length, SamplerOptions{}) // without a limit it cannot fail
+	m.Sampler = planRollout(run, config)
+	if len(run.Evaluation.Sets) > 0 {
+		if e := PlanEvaluation(run, config); e.Total() > m.Sampler.Total() {
+			m.Sampler = e
+		}
+	}
 	return m
+}
+
+// PlanTuning estimates the memory of a fine-tuning whose longest dialogue has so many tokens.
+func PlanTuning(f spec.Finetune, config nn.Config, longest int) TrainingMemory {
+	config.Compute = computeType(f.Model.Compute)
+	var base int64
+	if f.LoRA.Enabled() {
+		base = bytesOf(config.Tensors())
+	}
+	m := learnerMemory(base, trainedBytes(config, f.LoRA, config.Tensors()), 0)
+	m.Length = max(min(longest, config.MaxPositions), 2)
+	m.Activations = config.TrainingBytes(1, min(f.Microbatch, f.Data.BatchSize), bucket(m.Length-1))
+	return m
+}
+
+// learnerMemory is what does not depend on rows: frozen weights, and two networks' trained ones with all that goes with them.
+func learnerMemory(frozen, policy, critic int64) TrainingMemory {
+	trained := policy + critic
+	return TrainingMemory{Weights: frozen + trained, Optimizer: 2 * trained, Gradients: 2 * trained, Adam: 3 * max(policy, critic)}
+}
+
+// rowLimit is the most tokens that a dialogue of the run may hold.
+func rowLimit(run spec.Run, config nn.Config) int {
+	if run.Model.MaxLength > 0 {
+		return min(config.MaxPositions, run.Model.MaxLength)
+	}
+	return config.MaxPositions
 }
 
 // longestRow is the most tokens that a dialogue of the run may have.
 func longestRow(run spec.Run, config nn.Config) int {
-	limit := config.MaxPositions
-	if run.Model.MaxLength > 0 {
-		limit = min(limit, run.Model.MaxLength)
-	}
 	sampled := run.Attempts.MaxNewTokens
 	if run.Attempts.Budget == spec.BudgetPerAttempt {
 		sampled *= run.Attempts.Max
 	}
-	return max(min(limit, openingTokens+feedbackTokens*run.Attempts.Max+sampled), 2)
+	return max(min(rowLimit(run, config), openingTokens+feedbackTokens*run.Attempts.Max+sampled), 2)
 }
 
 // trainedBytes is the size of what is trained of a network: all of it, or adapters (and, whatever it is, a critic's head,
@@ -93,64 +121,4 @@ func bytesOf(specs []nn.TensorSpec) int64 {
 		n += 4 * int64(elements(s.Shape))
 	}
 	return n
-}
-
-// CheckTraining refuses, with ErrMemory and the numbers, a run that cannot fit the backend's device.
-func (b *Backend) CheckTraining(ctx context.Context, run spec.Run, config nn.Config) (TrainingMemory, error) {
-	m := PlanTraining(run, config)
-	there := b.Capacity(ctx)
-	if there == 0 || m.Total() <= there {
-		return m, nil
-	}
-	return m, fmt.Errorf("%w: the run takes %v, the device of %s has %.1f GB; train adapters (lora.policy.rank, lora.critic.rank), "+
-		"compute in bfloat16 (model.compute), shorten the rows (model.max_length, attempts.max_new_tokens), make update.microbatch (%d) "+
-		"or data.shard_size (%d) smaller, or choose a smaller model", ErrMemory, m, b.Name(), gigabytes(there), run.Update.Microbatch, run.Data.ShardSize)
-}
-
-// Capacity is the memory of the device in bytes: of the machine, or less where its control group has a limit; of the GPU,
-// as nvidia-smi says. 0 where nobody knows.
-func (b *Backend) Capacity(ctx context.Context) int64 {
-	if b.name == XLACUDA {
-		return gpuMemory(ctx)
-	}
-	machine := machineMemory()
-	text, err := os.ReadFile("/sys/fs/cgroup/memory.max")
-	if limit, parsed := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && parsed == nil && limit > 0 {
-		machine = min(machine, limit)
-	}
-	return machine
-}
-
-func gpuMemory(ctx context.Context) int64 {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, "nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits").Output()
-	if err != nil {
-		return 0
-	}
-	first, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-	mib, err := strconv.ParseInt(first, 10, 64)
-	if err != nil {
-		return 0
-	}
-	return mib << 20
-}
-
-// machineMemory reads MemTotal; 0 where the system does not say.
-func machineMemory() int64 {
-	f, err := os.Open("/proc/meminfo")
-	if err != nil {
-		return 0
-	}
-	defer f.Close() //nolint:errcheck // opened for reading only
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if fields := strings.Fields(lines.Text()); len(fields) >= 2 && fields[0] == "MemTotal:" {
-			kib, err := strconv.ParseInt(fields[1], 10, 64)
-			if err != nil {
-				return 0
-			}
-			return kib << 10
-		}
-	}
-	return 0
 }

@@ -89,12 +89,13 @@ func Example(w Writer, turns []dataset.Turn) (update.Example, error) {
 
 // Check refuses, as dataset.ErrData, dialogues that cannot be imitated: that the template or the tokenizer does not write, that
 // have more than limit tokens, or that begin with the assistant. It counts them and says why of the first; seen, when not nil,
-// is told after each how many there were so far.
-func Check(w Writer, dialogues iter.Seq2[string, []dataset.Turn], limit int, seen func(int)) error {
+// is told after each how many there were so far. It returns the tokens of the longest.
+func Check(w Writer, dialogues iter.Seq2[string, []dataset.Turn], limit int, seen func(int)) (longest int, err error) {
 	var first string // as text: whatever it is, the dialogue is at fault
 	n, bad := 0, 0
 	for where, turns := range dialogues {
-		err := check(w, turns, limit)
+		tokens, err := check(w, turns, limit)
+		longest = max(longest, tokens)
 		if err != nil {
 			if bad++; bad == 1 {
 				first = fmt.Sprintf("%s: %v", where, err)
@@ -106,15 +107,15 @@ func Check(w Writer, dialogues iter.Seq2[string, []dataset.Turn], limit int, see
 		}
 	}
 	if bad == 0 {
-		return nil
+		return longest, nil
 	}
-	return fmt.Errorf("%w: %d of %d dialogues cannot be imitated; the first: %s", dataset.ErrData, bad, n, first)
+	return 0, fmt.Errorf("%w: %d of %d dialogues cannot be imitated; the first: %s", dataset.ErrData, bad, n, first)
 }
 
-func check(w Writer, turns []dataset.Turn, limit int) error {
+func check(w Writer, turns []dataset.Turn, limit int) (tokens int, err error) {
 	e, err := Example(w, turns)
 	if err == nil && len(e.Tokens) > limit {
 		err = fmt.Errorf("expected at most %d tokens, found %d; shorten it or leave it out", limit, len(e.Tokens))
 	}
-	return err
+	return len(e.Tokens), err
 }

@@ -30,15 +30,26 @@ func (c Config) TrainingBytes(networks, batch, length int) int64 {
 		working = 2 * kept / int64(c.Layers)
 		kept = int64(c.Layers) * int64(batch) * int64(length) * int64(c.HiddenSize)
 	}
-	logits := int64(batch) * int64(length) * int64(c.VocabSize)
-	if c.VocabSize > wholeVocabulary {
-		logits = min(logits, max(chunkLogits, int64(c.VocabSize)))
-	}
-	bytes := size*(int64(networks)*kept+working) + 4*4*logits
+	bytes := size*(int64(networks)*kept+working) + 4*4*c.logits(batch, length)
 	if size < 4 {
 		bytes += size * c.Parameters() // the weights, converted
 	}
 	return bytes
+}
+
+// ScoringBytes estimates what scoring batch rows of length holds besides weights: what one layer computes, and a chunk's
+// logits.
+func (c Config) ScoringBytes(batch, length int) int64 {
+	return int64(c.computeType().Size())*int64(c.activations(batch, length)/c.Layers) + 4*4*c.logits(batch, length)
+}
+
+// logits is how many logits exist at the same time when batch rows of length are scored.
+func (c Config) logits(batch, length int) int64 {
+	all := int64(batch) * int64(length) * int64(c.VocabSize)
+	if c.VocabSize > wholeVocabulary {
+		return min(all, max(chunkLogits, int64(c.VocabSize)))
+	}
+	return all
 }
 
 // Parameters is the number of all weights.
