@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -13,7 +14,7 @@ import (
 	"multiattempt/internal/chat"
 )
 
-var families = []string{"smollm", "qwen", "llama3", "llama31", "llama32"}
+var families = []string{"smollm", "qwen2", "qwen", "qwen25math", "llama3", "llama31", "llama32"}
 
 func readJSON(t *testing.T, path string, into any) {
 	t.Helper()
@@ -73,11 +74,15 @@ func TestTurnByTurnEqualsWhole(t *testing.T) {
 				built, err := template.Opening(opening)
 				require.NoError(t, err)
 				whole := opening
-				for _, answer := range []string{"It is 5.", "So \\boxed{3}"} {
+				for _, answer := range []string{"It is 5.", "\n So \\boxed{3} \n"} {
 					reply, err := template.Reply(answer)
 					require.NoError(t, err)
 					require.Equal(t, template.Close(), reply[len(reply)-1])
-					require.Equal(t, answer, template.Decode(reply))
+					written := answer
+					if template.Trims() {
+						written = strings.TrimSpace(answer)
+					}
+					require.Equal(t, written, template.Decode(reply))
 					glue, err := template.Turn(feedback)
 					require.NoError(t, err)
 					built = append(append(built, reply...), glue...)
@@ -93,11 +98,33 @@ func TestTurnByTurnEqualsWhole(t *testing.T) {
 
 // TestEndOfTurn: the union of generation_config.json, the tokenizer's eos and what the template writes.
 func TestEndOfTurn(t *testing.T) {
-	for family, expected := range map[string][]int32{"smollm": {2}, "qwen": {0, 2}, "llama3": {1, 4}, "llama31": {1, 4}, "llama32": {1, 4}} {
+	for family, expected := range map[string][]int32{"smollm": {2}, "qwen2": {0, 2}, "qwen": {0, 2}, "qwen25math": {0, 2}, "llama3": {1, 4}, "llama31": {1, 4}, "llama32": {1, 4}} {
 		template := load(t, family)
 		require.Equal(t, expected, template.EndOfTurn(), family)
 		require.Equal(t, expected[len(expected)-1], template.Close(), family)
 	}
+}
+
+func TestWhiteSpaceAroundReplies(t *testing.T) {
+	for _, family := range families {
+		require.Equal(t, strings.HasPrefix(family, "llama"), load(t, family).Trims(), family)
+	}
+	const turns = `{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + CONTENT + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}`
+	for content, want := range map[string]string{
+		"m.content": " a ", "m.content.strip()": "a", `m.content.lstrip(' \n')`: "a ", `m.content.rstrip(' \n')`: " a",
+	} {
+		template, err := chat.LoadFS(with(t, strings.ReplaceAll(turns, "CONTENT", content)))
+		require.NoError(t, err, content)
+		require.Equal(t, want != " a ", template.Trims())
+		reply, err := template.Reply(" a ")
+		require.NoError(t, err)
+		require.Equal(t, want, template.Decode(reply), content)
+	}
+	var templates map[string]string
+	readJSON(t, "templates.json", &templates)
+	_, err := chat.LoadFS(with(t, templates["chomp"]))
+	require.ErrorIs(t, err, chat.ErrTemplate)
+	require.ErrorContains(t, err, "rewrites the white space")
 }
 
 // with returns the qwen folder with another chat template.

@@ -25,6 +25,8 @@ type Template struct {
 	jinja     *jinja
 	close     int32
 	ends      []int32
+	cutsLeft  bool // the template cuts off white space before what an assistant said
+	cutsRight bool // … behind it
 
 	mu    sync.Mutex
 	turns map[string][]int32 // results of Turn by its messages
@@ -166,13 +168,17 @@ func (t *Template) Opening(messages []Message) ([]int32, error) {
 	return t.tokenizer.encode(text)
 }
 
-// Reply returns the tokens of an assistant's turn with this text, the closing token included: what a model that
-// imitates it should sample.
+// Trims reports whether the template cuts off white space around what an assistant said. Tokens that were sampled keep theirs:
+// the model has seen them.
+func (t *Template) Trims() bool { return t.cutsLeft || t.cutsRight }
+
+// Reply returns the tokens of an assistant's turn with this text as the template writes it, the closing token included: what a
+// model that imitates it should sample.
 func (t *Template) Reply(text string) ([]int32, error) {
 	if err := t.checkContent(Message{"assistant", text}); err != nil {
 		return nil, err
 	}
-	ids, err := t.tokenizer.encode(text)
+	ids, err := t.tokenizer.encode(t.cut(text))
 	return append(ids, t.close), err
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // answers stand for what an assistant may say, when the template is examined: what it writes around a turn must be the
@@ -23,8 +24,46 @@ func (t *Template) probe() error {
 	t.ends = append(t.ends, id)
 	slices.Sort(t.ends)
 	t.ends = slices.Compact(t.ends)
-	_, err = t.turnText([]Message{{"user", "Are you sure?"}}) // as text: a tokenizer need not know these letters
-	return err
+	glue, err := t.turnText(doubt)
+	if err != nil {
+		return err
+	}
+	return t.probeSpace(glue)
+}
+
+// doubt is the feedback with which the template is examined, as text: a tokenizer need not know these letters.
+var doubt = []Message{{"user", "Are you sure?"}}
+
+// Space around what an assistant says when the template is examined. Either side also begins or ends with each of a space
+// and a line's end, so that a template which cuts off only one of them is found out.
+const spaceLeft, spaceRight = "\n \n", " \n "
+
+// probeSpace finds out whether the template cuts off white space around what the assistant said. It may cut off all of it, on
+// either side, in every turn; whatever else it does to it is refused.
+func (t *Template) probeSpace(glue string) error {
+	const said = "The answer is one."
+	opening, err := t.write(question, true)
+	if err != nil {
+		return err
+	}
+	dialogue := slices.Clone(question)
+	for range 2 {
+		dialogue = append(append(dialogue, Message{"assistant", spaceLeft + said + spaceRight}), doubt...)
+	}
+	text, err := t.write(dialogue, true)
+	if err != nil {
+		return err
+	}
+	for left, cutsLeft := range map[string]bool{spaceLeft: false, "": true} {
+		for right, cutsRight := range map[string]bool{spaceRight: false, "": true} {
+			if text == opening+strings.Repeat(left+said+right+t.tokenOf(t.close)+glue, 2) {
+				t.cutsLeft, t.cutsRight = cutsLeft, cutsRight
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("%w: it rewrites the white space around what the assistant said, other than by cutting all of it off in every turn: %q",
+		ErrTemplate, text)
 }
 
 // closing renders one exchange and returns its text up to and with the closing token of the assistant's turn, and that
@@ -95,6 +134,17 @@ func (t *Template) after(before string, dialogue []Message) (string, error) {
 			ErrTemplate, before, text)
 	}
 	return rest, nil
+}
+
+// cut cuts off the white space that the template cuts off around what an assistant said.
+func (t *Template) cut(text string) string {
+	if t.cutsLeft {
+		text = strings.TrimLeftFunc(text, unicode.IsSpace)
+	}
+	if t.cutsRight {
+		text = strings.TrimRightFunc(text, unicode.IsSpace)
+	}
+	return text
 }
 
 // tokenOf is an added token's text.

@@ -47,6 +47,8 @@ type templateFacts struct {
 	Usable    bool     `json:"usable"`
 	Why       string   `json:"why,omitempty"` // it is not
 	EndOfTurn []string `json:"end_of_turn,omitempty"`
+	// Trims: it cuts off white space around what an assistant said.
+	Trims bool `json:"trims_replies,omitempty"`
 	// Feedback lists the roles in which an attempt may be called wrong.
 	Feedback []string `json:"feedback_roles,omitempty"`
 }
@@ -202,7 +204,7 @@ func inspectTemplate(dir string) templateFacts {
 	if err != nil {
 		return templateFacts{Why: err.Error()}
 	}
-	facts := templateFacts{Usable: true}
+	facts := templateFacts{Usable: true, Trims: t.Trims()}
 	for _, id := range t.EndOfTurn() {
 		facts.EndOfTurn = append(facts.EndOfTurn, t.Token(id))
 	}

@@ -4,7 +4,9 @@ libraries make of texts and dialogues. Run in this directory; the output is comm
     pip install -r ../../../tools/fixtures/requirements.txt && python make_fixtures.py $(../../../tools/smollm2/fetch.sh)
 
 The templates of Qwen2.5 and Llama 3, 3.1 and 3.2 are those that TRL (Apache-2.0) compares models with, SmolLM2's is the one in
-its GGUF file (Apache-2.0). The vocabularies are trained here: they are small, but split text as the families do.
+its GGUF file (Apache-2.0), Qwen2's is that of Qwen2-7B-Instruct's tokenizer_config.json (Apache-2.0), and Qwen2.5-Math's is
+Qwen2.5's with another default system turn, as its tokenizer_config.json has it (Apache-2.0). The vocabularies are trained here:
+they have 420 pieces, but split text as the families do. tools/fixtures/dialogues.py compares with the families' own.
 """
 import json
 import sys
@@ -57,11 +59,28 @@ def from_gguf(path):
     return bytes(GGUFReader(path).fields["tokenizer.chat_template"].parts[-1]).decode()
 
 
+QWEN2 = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}{% endif %}"
+    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def math(template):
+    default = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+    assert template.count(default) == 2
+    return template.replace(default, r"Please reason step by step, and put your final answer within \\boxed{}.")
+
+
 # Writes the reasoning of earlier turns out of the dialogue.
 THINKING = (
     "{% for message in messages %}{% set content = message.content %}"
     "{% if message.role == 'assistant' and not loop.last and '</think>' in content %}{% set content = content.split('</think>')[-1].lstrip('\\n') %}{% endif %}"
     "{{ '<|im_start|>' + message.role + '\n' + content + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+# Cuts off line ends, but not spaces, around what is said.
+CHOMP = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content.strip('\n') + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 # Moves every system turn to the front.
@@ -86,6 +105,8 @@ FAMILIES = {
     "smollm": dict(split=GPT2_DIGITS, template=from_gguf(sys.argv[1]), special=CHATML, bos="<|im_start|>", eos="<|im_end|>", eos_ids=2),
     # The base model's own settings: they name only <|endoftext|>, while the template ends turns with <|im_end|>.
     "qwen": dict(split=split(WORDS % ""), template=from_trl("qwen2_5"), special=CHATML, bos=None, eos="<|endoftext|>", eos_ids=[0], nfc=True),
+    "qwen2": dict(split=split(WORDS % ""), template=QWEN2, special=CHATML, bos=None, eos="<|im_end|>", eos_ids=[2, 0], nfc=True),
+    "qwen25math": dict(split=split(WORDS % ""), template=math(from_trl("qwen2_5")), special=CHATML, bos=None, eos="<|im_end|>", eos_ids=[2, 0], nfc=True),
     "llama3": dict(LLAMA3, template=from_trl("llama3")),
     "llama31": dict(LLAMA3, template=from_trl("llama3_1")),
     "llama32": dict(LLAMA3, template=from_trl("llama3_2")),
@@ -95,6 +116,7 @@ DIALOGUES = [
     [("system", "Please reason step by step."), ("user", " What is 47 + 5? \n")],
     [("system", "You have 3 attempts."), ("user", "It's 2+2?"), ("assistant", "It's 5."), ("user", "Your answer is incorrect. You have 2 attempts left.")],
     [("system", "You have 3 attempts."), ("user", "It's 2+2?"), ("assistant", "It's 5."), ("system", "Your answer is incorrect.")],
+    [("user", "It's 2+2?"), ("assistant", "\n  It's 5.\t\n"), ("user", "No.\n"), ("assistant", "  So \\boxed{3}"), ("user", "Try.")],
     [("user", "It's 2+2?"), ("assistant", "So \\boxed{5}.\n"), ("user", "Your answer is incorrect."), ("assistant", "\\boxed{3}"), ("user", "Try."), ("user", "It's 2+2?")],
 ]
 
@@ -126,4 +148,4 @@ def make(name, f):
 
 for name, f in FAMILIES.items():
     make(name, f)
-Path("templates.json").write_text(json.dumps({"thinking": THINKING, "front": FRONT, "alternate": ALTERNATE}, indent=1) + "\n")
+Path("templates.json").write_text(json.dumps({"thinking": THINKING, "chomp": CHOMP, "front": FRONT, "alternate": ALTERNATE}, indent=1) + "\n")
