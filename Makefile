@@ -2,7 +2,7 @@
 # make test         everything that must hold before a change is kept; CI calls exactly this
 #
 # The other targets: build xla-cuda check check-alerts bench bench-grade bench-engine bench-evaluate bench-durability bench-observe golden
-# quickstart-base smollm2 test-kill test-full test-tokens test-browser test-peft screenshots bench-web test-production test-trackers clean
+# quickstart-base smollm2 test-daily test-kill test-full test-tokens test-browser test-peft screenshots bench-web test-production test-trackers clean
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -86,15 +86,23 @@ smollm2: bin/multiattempt-lite
 test: check xla
 	go test ./...
 	cd standalone && go test -timeout 30m ./...
-	cd standalone && go test -tags failpoint -timeout 30m -run 'TestKillSchedules' .
+	cd standalone && go test -tags failpoint -timeout 30m -run '$(DURABLE)' .
 
-# Kills processes of a whole installation by seed and compares everything that is left, byte for byte (docs/durability.md).
+# Of an installation whose processes are killed, halted, drained and shared out, the smallest form of everything.
+DURABLE := TestTwentySchedules|TestKillSchedules|TestWorkersOfOneKind|TestAPausedWorker/(in_an_update|before_a_record)|TestRecoveryTimes|TestAWorkerEndsInOrder
+
+# What takes longer than a change can wait for; a cron job calls it by `.ci/run test-daily` (docs/durability.md).
+.PHONY: test-daily
+test-daily: test-kill test-production check-alerts
+
+# Kills processes of a whole installation by seed, at least KILLS in a run while it trains, and compares everything that is
+# left, byte for byte (docs/durability.md). With 20 schedules of 20 a process is killed at every named place.
 SCHEDULES ?= 20
 KILLS ?= 20
 .PHONY: test-kill
 test-kill:
-	cd standalone && MULTIATTEMPT_TEST_SCHEDULES=$(SCHEDULES) MULTIATTEMPT_TEST_KILLS=$(KILLS) MULTIATTEMPT_TEST_ITERATIONS=18 \
-		go test -tags failpoint -timeout 4h -v -run 'TestKillSchedules|TestWorkersOfOneKind|TestAPausedWorker|TestRecoveryTimes|TestMemoryStaysFlat|TestAWorkerEndsInOrder' .
+	cd standalone && MULTIATTEMPT_TEST_SCHEDULES=$(SCHEDULES) MULTIATTEMPT_TEST_KILLS=$(KILLS) MULTIATTEMPT_TEST_ITERATIONS=24 \
+		go test -tags failpoint -timeout 4h -v -run 'TestTwentySchedules|TestKillSchedules|TestWorkersOfOneKind|TestAPausedWorker|TestRecoveryTimes|TestMemoryStaysFlat|TestAWorkerEndsInOrder' .
 
 .PHONY: check
 check: $(GOLANGCI) $(WORKFLOWCHECK)

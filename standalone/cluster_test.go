@@ -5,11 +5,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -34,23 +36,35 @@ type cluster struct {
 	store        blob.Store
 	mu           sync.Mutex
 	kills        []kill
+	ends         []string // of processes that nobody killed
 	stopped      bool
 }
 
-// kill is a process that was killed, and where.
-type kill struct{ member, where string }
+// kill is a process that was killed, where and when.
+type kill struct {
+	member, where string
+	at            time.Time
+}
+
+func (k kill) String() string { return k.member + " " + k.where }
+
+// atRandom is where a process is killed that the failpoint did not get to.
+const atRandom = "at any moment"
 
 // member is a process of the cluster.
 type member struct {
 	name string
 	args []string
-	next func() *failpoint // the failpoint of the process that starts next; nil: none
-	last bool              // not started again
+	// next is the failpoint of the process that starts next, nil for none; met says whether the one before met its own.
+	next func(met bool) *failpoint
+	last bool // not started again
 
-	mu    sync.Mutex
-	cmd   *exec.Cmd
-	out   *output
-	ended chan struct{} // closed when the member is never started again
+	mu     sync.Mutex
+	cmd    *exec.Cmd
+	out    *output
+	armed  *failpoint
+	struck bool          // by kill
+	ended  chan struct{} // closed when the member is never started again
 }
 
 // failpoint is worker's, as JSON.
@@ -63,32 +77,60 @@ type failpoint struct {
 	File  string `json:"file"`
 }
 
+// place names a failpoint without its count.
+func (p failpoint) place() string { return strings.TrimSpace(p.At + " " + p.Key) }
+
 // workers lists the worker processes of a cluster: name → roles.
 type workers map[string]string
 
 // spread is a worker for the control plane that also samples, another that samples, and two learners.
 var spread = workers{"control": "control,rollout", "rollout": "rollout", "learner-a": "learner", "learner-b": "learner"}
 
+// newCluster starts an installation.
 func newCluster(t *testing.T, w workers) *cluster {
+	t.Helper()
+	c := prepareCluster(t, w)
+	c.begin(t)
+	return c
+}
+
+// unharmed is a member's next when it has no failpoints.
+func unharmed(bool) *failpoint { return nil }
+
+// prepareCluster describes an installation that begin starts.
+func prepareCluster(t *testing.T, w workers) *cluster {
 	t.Helper()
 	p := freePorts(t, 2)
 	c := &cluster{dir: t.TempDir(), temporal: p[0], s3: p[1], members: map[string]*member{}}
-	none := func() *failpoint { return nil }
-	c.members["server"] = &member{name: "server", next: none, args: []string{"up", "--only", "temporal",
+	c.members["server"] = &member{name: "server", next: unharmed, args: []string{"up", "--only", "temporal",
 		"--state-dir", filepath.Join(c.dir, "server"), "--temporal-port", strconv.Itoa(c.temporal), "--ui-port", "0", "--s3-port", "0"}}
-	c.members["store"] = &member{name: "store", next: none, args: []string{"up", "--only", "store",
+	c.members["store"] = &member{name: "store", next: unharmed, args: []string{"up", "--only", "store",
 		"--state-dir", filepath.Join(c.dir, "store"), "--s3-port", strconv.Itoa(c.s3), "--temporal-port", "0", "--ui-port", "0"}}
 	for name, roles := range w {
-		c.members[name] = &member{name: name, next: none, args: c.workerArgs(name, roles)}
+		c.members[name] = &member{name: name, next: unharmed, args: c.workerArgs(name, roles)}
 	}
+	return c
+}
+
+// begin starts the services, and then the workers.
+func (c *cluster) begin(t *testing.T) {
+	t.Helper()
 	t.Cleanup(c.stop)
 	c.start(t, "store")
 	c.start(t, "server")
 	c.connect(t)
-	for name := range w {
-		c.start(t, name)
+	for name, m := range c.members {
+		if m.ended == nil {
+			c.start(t, name)
+		}
 	}
-	return c
+}
+
+// join adds a worker to the installation, with a failpoint or nil.
+func (c *cluster) join(t *testing.T, name, roles string, p *failpoint) {
+	t.Helper()
+	c.members[name] = &member{name: name, next: func(bool) *failpoint { return p }, args: c.workerArgs(name, roles)}
+	c.start(t, name)
 }
 
 // workerArgs are the arguments of a worker process with a folder of its own.
@@ -136,29 +178,52 @@ func (c *cluster) start(t *testing.T, name string) {
 	t.Helper()
 	m := c.members[name]
 	m.ended = make(chan struct{})
-	require.NoError(t, m.launch(c))
+	require.NoError(t, m.launch(c, false))
 	go func() {
 		defer close(m.ended)
 		for {
 			_ = m.cmd.Wait()
+			met := c.bury(m)
 			c.mu.Lock()
 			stopped := c.stopped || m.last
 			c.mu.Unlock()
-			if stopped || m.launch(c) != nil {
+			if stopped || m.launch(c, met) != nil {
 				return
 			}
 		}
 	}()
 }
 
-// launch starts the member's process.
-func (m *member) launch(c *cluster) error {
+// bury counts a process that has ended as one kill, whatever hit it, or as one that ended by itself. It returns whether the
+// process met its failpoint.
+func (c *cluster) bury(m *member) (met bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.out = &output{}
+	k := kill{member: m.name, where: atRandom, at: time.Now()}
+	if met = m.armed != nil && exists(m.armed.File); met {
+		k.where = m.armed.place()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.stopped || m.last:
+	case met || m.struck:
+		c.kills = append(c.kills, k)
+	default:
+		c.ends = append(c.ends, fmt.Sprintf("%s: %s", m.name, m.cmd.ProcessState))
+	}
+	return met
+}
+
+// launch starts the member's process.
+func (m *member) launch(c *cluster, met bool) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.out, m.struck = &output{}, false
+	m.armed = m.next(met)
 	cmd := exec.Command(os.Args[0], m.args...)
 	cmd.Env = append(os.Environ(), productEnv+"=1", "GOMAXPROCS=2", "MULTIATTEMPT_STORE_ACCESS_KEY="+c.key, "MULTIATTEMPT_STORE_SECRET_KEY="+c.secret)
-	if p := m.next(); p != nil {
+	if p := m.armed; p != nil {
 		text, err := json.Marshal(p)
 		if err != nil {
 			return err
@@ -180,20 +245,23 @@ func (m *member) signal(s syscall.Signal) {
 
 // kill ends the member's process at whatever it is doing.
 func (c *cluster) kill(name string) {
-	c.members[name].signal(syscall.SIGKILL)
-	c.killed(name, "any moment")
+	m := c.members[name]
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.struck = true
+	_ = m.cmd.Process.Kill()
 }
 
-func (c *cluster) killed(name, where string) {
+// killed lists the kills between two moments.
+func (c *cluster) killed(from, to time.Time) (all []kill) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.kills = append(c.kills, kill{name, where})
-}
-
-func (c *cluster) killCount() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.kills)
+	for _, k := range c.kills {
+		if k.at.After(from) && k.at.Before(to) {
+			all = append(all, k)
+		}
+	}
+	return all
 }
 
 // stop ends every process and waits for them.
@@ -253,6 +321,34 @@ func (c *cluster) finish(t *testing.T, id string) workflows.TrainOutput {
 		return true
 	})
 	return out
+}
+
+// closed is when a workflow ended.
+func (c *cluster) closed(t *testing.T, id string) (at time.Time) {
+	t.Helper()
+	c.until(t, "it was known when "+id+" ended", func(ctx context.Context) bool {
+		d, err := c.client.DescribeWorkflow(ctx, id, "")
+		if err == nil && d.WorkflowCloseTime != nil {
+			at = *d.WorkflowCloseTime
+		}
+		return !at.IsZero()
+	})
+	return at
+}
+
+// step is the number of iterations that a run has done; -1 when nobody answers.
+func (c *cluster) step(ctx context.Context, id string) int {
+	st, ok := status(ctx, c.client, id)
+	if !ok {
+		return -1
+	}
+	return st.Step
+}
+
+// untilStep returns when the run has done at least that many iterations.
+func (c *cluster) untilStep(t *testing.T, id string, n int) {
+	t.Helper()
+	c.until(t, "step "+strconv.Itoa(n), func(ctx context.Context) bool { return c.step(ctx, id) >= n })
 }
 
 // quietLog drops what the SDK says while services are away.

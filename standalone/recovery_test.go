@@ -27,7 +27,7 @@ func TestRecoveryTimes(t *testing.T) {
 	c := newCluster(t, workers{"control": "control,rollout", "learner-a": "learner"})
 	hit := filepath.Join(c.dir, "learner-a.hit")
 	strike := make(chan *failpoint, 1)
-	c.members["learner-a"].next = func() *failpoint {
+	c.members["learner-a"].next = func(bool) *failpoint {
 		select {
 		case p := <-strike:
 			return p
@@ -58,8 +58,7 @@ func TestRecoveryTimes(t *testing.T) {
 	c.until(t, "step 1", func(ctx context.Context) bool { return step(ctx) >= 1 })
 	killed("a learner's kill in the middle of an update", 15)
 
-	c.members["learner-b"] = &member{name: "learner-b", next: func() *failpoint { return nil }, args: c.workerArgs("learner-b", "learner")}
-	c.start(t, "learner-b")
+	c.join(t, "learner-b", "learner", nil)
 	c.mu.Lock()
 	c.members["learner-a"].last = true
 	c.mu.Unlock()

@@ -14,104 +14,110 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"multiattempt/internal/blob"
+	"multiattempt/workflows"
 )
 
 // life is a run with everything in it: checkpoints, evaluations on the way, continuations.
-const life = `{"preset":"tiny","iterations":%d,"continue_after":5,"checkpoint":{"every":3,"keep":2},
+const life = `{"preset":"tiny","iterations":%d,"continue_after":5,"data":{"shard_size":4},"checkpoint":{"every":3,"keep":2},
 	"evaluation":{"every":4,"attempts":[1],"final_attempts":[1,2],"shard_size":8}}`
 
-// places are the named points at which a member is killed.
-var places = map[string][]failpoint{
-	"control": {
-		{At: "before-put", Key: `steps/\d+/problems-`}, {At: "after-put", Key: `steps/\d+/problems-`},
-		{At: "before-put", Key: `steps/\d+/experience-`}, {At: "after-put", Key: `steps/\d+/experience-`},
-		{At: "before-put", Key: `records/`}, {At: "after-put", Key: `records/`},
-		{At: "sample"}, {At: "before-put", Key: `evaluations/`}, {At: "after-put", Key: `evaluations/.*/(set|result)-`},
-		{At: "before-put", Key: `best\.json`}, {At: "continue-as-new"}, {At: "continue-as-new"},
-	},
-	"rollout": {
-		{At: "sample"}, {At: "sample"}, {At: "before-put", Key: `steps/\d+/episodes-`}, {At: "after-put", Key: `steps/\d+/episodes-`},
-		{At: "before-put", Key: `evaluations/.*/episodes-`}, {At: "after-put", Key: `evaluations/.*/episodes-`},
-	},
-	"learner": {
-		{At: "step"}, {At: "step"}, {At: "before-put", Key: `steps/\d+/policy/.*safetensors`}, {At: "after-put", Key: `steps/\d+/policy/folder-`},
-		{At: "before-put", Key: `steps/\d+/record-`}, {At: "after-put", Key: `steps/\d+/record-`},
-		{At: "before-put", Key: `checkpoints/\d+/parts-.*/policy/`}, {At: "after-put", Key: `checkpoints/\d+/parts-.*/policy/`},
-		{At: "before-put", Key: `checkpoints/\d+/parts-.*/state/`}, {At: "before-put", Key: `checkpoints/\d+/manifest\.json`},
-		{At: "after-put", Key: `checkpoints/\d+/manifest\.json`}, {At: "before-put", Key: `latest\.json`}, {At: "after-put", Key: `latest\.json`},
-	},
-}
-
-// schedule draws what happens to each process from a seed.
+// schedule is what happens to each process, by seed: kills at the named places whose turn it is, and at any moment.
 type schedule struct {
-	c     *cluster
-	total int // kills
-	mu    sync.Mutex
-	draw  *rand.Rand
-	armed map[string]*failpoint
+	c          *cluster
+	kills      int
+	iterations int
+	mu         sync.Mutex
+	draw       *rand.Rand
+	ahead      map[string][]failpoint // the places that are still to be met, by kind
+	armed      map[string]*failpoint  // by member
+	files      int
+	began      time.Time // of training; zero: it has not
 }
 
-func newSchedule(c *cluster, seed uint64, total int) *schedule {
-	s := &schedule{c: c, total: total, draw: rand.New(rand.NewPCG(seed, 7)), armed: map[string]*failpoint{}}
+func newSchedule(c *cluster, seed, kills, iterations int) *schedule {
+	s := &schedule{c: c, kills: kills, iterations: iterations, draw: rand.New(rand.NewPCG(uint64(seed), 7)), ahead: map[string][]failpoint{}, armed: map[string]*failpoint{}}
+	for _, kind := range slices.Sorted(maps.Keys(places)) {
+		s.ahead[kind] = deal(kind, seed, share(kind, kills), s.draw)
+	}
 	for name, m := range c.members {
-		m.next = func() *failpoint { return s.next(name) }
+		m.next = func(met bool) *failpoint { return s.next(name, met) }
 	}
 	return s
 }
 
-// next counts the kill at the failpoint that the member has just met, and draws the next one.
-func (s *schedule) next(name string) *failpoint {
+// next arms a member: with the place that it has not met yet, or with the next one of its kind.
+func (s *schedule) next(name string, met bool) *failpoint {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.settle(name)
-	kind, _, _ := strings.Cut(name, "-")
-	all := places[kind]
-	if len(all) == 0 || s.c.killCount() >= s.total {
-		return nil
+	p, kind := s.armed[name], kindOf(name)
+	if p == nil || met {
+		delete(s.armed, name)
+		if len(s.ahead[kind]) == 0 {
+			return nil
+		}
+		p = &s.ahead[kind][0]
+		s.ahead[kind] = s.ahead[kind][1:]
+		s.files++
+		p.File = filepath.Join(s.c.dir, fmt.Sprintf("hit-%d", s.files))
+		s.armed[name] = p
 	}
-	p := all[s.draw.IntN(len(all))]
-	p.Count = 1 + s.draw.IntN(3)
-	p.File = filepath.Join(s.c.dir, name+".hit")
-	s.armed[name] = &p
-	return &p
+	return p
 }
 
-// settle counts the kill of a failpoint that was met.
-func (s *schedule) settle(name string) {
-	p := s.armed[name]
-	if p == nil {
-		return
-	}
-	delete(s.armed, name)
-	if os.Remove(p.File) == nil {
-		s.c.killed(name, p.At+" "+p.Key)
-	}
-}
-
-// strike kills any process at any moment until there were enough kills or the run has ended.
+// strike kills processes at any moment from the beginning of training on, until ctx ends.
 func (s *schedule) strike(ctx context.Context) {
-	names := slices.Sorted(maps.Keys(s.c.members))
-	for s.c.killCount() < s.total {
+	var turns []string
+	step := 0
+	for {
+		asking, cancel := context.WithTimeout(ctx, 2*time.Second)
+		st, ok := status(asking, s.c.client, "life")
+		cancel()
 		s.mu.Lock()
-		name, pause := names[s.draw.IntN(len(names))], time.Duration(1000+s.draw.IntN(4000))*time.Millisecond
-		if s.draw.IntN(3) == 0 {
-			name = []string{"server", "store"}[s.draw.IntN(2)]
+		if ok && st.Phase != workflows.PhaseStarting && s.began.IsZero() {
+			s.began = time.Now()
+		}
+		step = max(step, st.Step) // while nobody answers, where the run was
+		due, pause := s.due(step), time.Duration(100+s.draw.IntN(2000))*time.Millisecond
+		if len(turns) == 0 {
+			turns = append(slices.Sorted(maps.Keys(s.c.members)), "server", "store")
+			s.draw.Shuffle(len(turns), func(i, j int) { turns[i], turns[j] = turns[j], turns[i] })
+		}
+		if s.began.IsZero() {
+			pause = 20 * time.Millisecond
 		}
 		s.mu.Unlock()
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(pause):
-			s.c.kill(name)
+		}
+		if due {
+			s.c.kill(turns[0])
+			turns = turns[1:]
 		}
 	}
+}
+
+// due reports whether it is time for a kill at any moment. They are spread over the first two thirds of the run; the rest is
+// for what the named places, which their members may still come to, left to be done.
+func (s *schedule) due(step int) bool {
+	if s.began.IsZero() {
+		return false
+	}
+	done, named := len(s.c.killed(s.began, time.Now())), len(s.armed)
+	for _, p := range s.ahead {
+		named += len(p)
+	}
+	if 3*step >= 2*s.iterations {
+		return done < s.kills
+	}
+	return done+named < s.kills && 2*s.iterations*done <= 3*(step+1)*s.kills
 }
 
 // trail is every object of a run that its records, its evaluations and its newest checkpoint consist of: key → digest of
@@ -188,92 +194,55 @@ func setting(t *testing.T, name string, fallback int) int {
 	return n
 }
 
-// TestKillSchedules kills processes at random moments and at named points, by seed, and compares everything that the run
+// TestKillSchedules kills processes at random moments and at named places, by seed, and compares everything that the run
 // left with what an undisturbed run leaves. `make test-kill` says how many schedules and kills.
 func TestKillSchedules(t *testing.T) {
 	schedules, kills, iterations := setting(t, "SCHEDULES", 1), setting(t, "KILLS", 6), setting(t, "ITERATIONS", 12)
 	first := setting(t, "FIRST_SEED", 1)
 	want := undisturbed(t, iterations)
+	seen := coverage{dealt: map[string]int{}, met: map[string]int{}}
 	for seed := first; seed < first+schedules; seed++ {
-		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			c := newCluster(t, spread)
-			s := newSchedule(c, uint64(seed), kills)
-			for name := range spread { // those that run have no failpoint yet
-				c.kill(name)
-			}
-			began := time.Now()
-			c.train(t, "life", fmt.Sprintf(life, iterations))
-			ctx, cancel := context.WithCancel(t.Context())
-			var striker sync.WaitGroup
-			striker.Go(func() { s.strike(ctx) })
-			out := c.finish(t, "life")
-			cancel()
-			striker.Wait()
-			require.Equal(t, iterations, out.Step)
-			requireSameTrail(t, want, trail(t, c.store, "life"))
-			t.Logf("seed %d: %d kills in %s: %v", seed, c.killCount(), time.Since(began).Round(time.Second), c.kills)
-			require.GreaterOrEqual(t, c.killCount(), kills, "the run was over before the schedule")
-		})
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { killed(t, seed, kills, iterations, want, seen) })
 	}
+	seen.requireWhole(t)
 }
 
-// TestWorkersOfOneKindShareTheWork: three processes in folders of their own leave the same bytes as one.
-func TestWorkersOfOneKindShareTheWork(t *testing.T) {
-	iterations := setting(t, "ITERATIONS", 12)
-	want := undisturbed(t, iterations)
-	c := newCluster(t, workers{"one": "control,rollout,learner", "two": "control,rollout,learner", "three": "control,rollout,learner"})
+// killed is one schedule: at least so many kills while the run trains, and the bytes of the one that nobody disturbed.
+func killed(t *testing.T, seed, kills, iterations int, want map[string]blob.Digest, seen coverage) {
+	c := prepareCluster(t, spread)
+	s := newSchedule(c, seed, kills, iterations)
+	for kind, dealt := range s.ahead {
+		for _, p := range dealt {
+			seen.dealt[kind+" "+p.place()]++
+		}
+	}
+	c.begin(t)
+	began := time.Now()
 	c.train(t, "life", fmt.Sprintf(life, iterations))
-	c.finish(t, "life")
+	ctx, cancel := context.WithCancel(t.Context())
+	var striker sync.WaitGroup
+	striker.Go(func() { s.strike(ctx) })
+	out := c.finish(t, "life")
+	cancel()
+	striker.Wait()
+	require.Equal(t, iterations, out.Step)
 	requireSameTrail(t, want, trail(t, c.store, "life"))
-}
 
-// TestAPausedWorkerThatWakesUpChangesNothing halts a learner and a sampler past their heartbeat, lets others take over, and
-// wakes them up. The learner even computes something else after that: nothing of it becomes part of the run.
-func TestAPausedWorkerThatWakesUpChangesNothing(t *testing.T) {
-	iterations := setting(t, "ITERATIONS", 12)
-	want := undisturbed(t, iterations)
-	for name, p := range map[string]failpoint{
-		"in an update":                  {At: "step", Count: 3, Spoil: true},
-		"between parts of a checkpoint": {At: "before-put", Key: `checkpoints/\d+/parts-.*/state/`},
-		"between manifest and pointer":  {At: "before-put", Key: `latest\.json`},
-		"in a rollout":                  {At: "sample", Count: 9},
-	} {
-		t.Run(name, func(t *testing.T) {
-			c := newCluster(t, workers{"control": "control"})
-			p.Halt, p.File = true, filepath.Join(c.dir, "halted")
-			roles, other := "learner", "rollout"
-			if p.At == "sample" {
-				roles, other = other, roles
-			}
-			add := func(name, roles string, p *failpoint) {
-				c.members[name] = &member{name: name, next: func() *failpoint { return p }, args: c.workerArgs(name, roles)}
-				c.start(t, name)
-			}
-			add("other", other, nil)
-			add("paused", roles, &p)
-			c.train(t, "life", fmt.Sprintf(life, iterations))
-			c.until(t, "the worker halted", func(context.Context) bool { return exists(p.File) })
-			step := func(ctx context.Context) int {
-				st, ok := status(ctx, c.client, "life")
-				if !ok {
-					return -1
-				}
-				return st.Step
-			}
-			halted := 0
-			c.until(t, "it was known where", func(ctx context.Context) bool { halted = step(ctx); return halted >= 0 })
-			add("successor", roles, nil)
-			c.until(t, "the successor had gone on", func(ctx context.Context) bool { return step(ctx) >= min(halted+2, iterations) })
-			c.members["paused"].signal(syscall.SIGCONT)
-			c.finish(t, "life")
-			got := trail(t, c.store, "life")
-			for key := range got { // what it wrote may lie there, under names that nothing refers to
-				if _, ok := want[key]; !ok {
-					require.Regexp(t, `/steps/\d+/(record|episodes)-|/checkpoints/\d+/parts-`, key)
-					delete(got, key)
-				}
-			}
-			requireSameTrail(t, want, got)
-		})
+	took := c.closed(t, "life").Sub(began)
+	counted := c.killed(s.began, began.Add(took))
+	all := c.killed(time.Time{}, began.Add(took))
+	random := map[string]int{}
+	for _, k := range all {
+		if k.where == atRandom {
+			random[kindOf(k.member)]++
+		} else {
+			seen.met[kindOf(k.member)+" "+k.where]++
+		}
+	}
+	t.Logf("seed %d: %d kills, %d of them in training, in %s: %v", seed, len(all), len(counted), took.Round(time.Second), all)
+	t.Logf("at any moment: %v; ended by themselves: %v", random, c.ends)
+	require.GreaterOrEqual(t, len(counted), kills, "the run was over before the schedule")
+	for _, service := range []string{"server", "store"} {
+		require.True(t, random[service] > 0 || kills < 20, "the %s was not killed", service)
 	}
 }

@@ -8,12 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 
+	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/workflow"
 
@@ -26,17 +30,18 @@ import (
 
 // failpoint is where a test wants this process to end or to halt. The test gives it as JSON in $MULTIATTEMPT_TEST_FAILPOINT.
 type failpoint struct {
-	At    string `json:"at"`    // before-put, after-put, sample, step, continue-as-new
-	Key   string `json:"key"`   // of puts: a regular expression that the object's key matches
+	At    string `json:"at"`    // before-put, after-put, before-delete, sample, step, continue-as-new
+	Key   string `json:"key"`   // of puts and deletions: a regular expression that the object's key matches
 	Count int    `json:"count"` // how manieth time it counts; 0 and 1: the first
-	Halt  bool   `json:"halt"`  // SIGSTOP in place of SIGKILL
-	Spoil bool   `json:"spoil"` // after a halt this process writes wrong bytes
-	File  string `json:"file"`  // written just before, for the test to see
+	Halt  bool   `json:"halt"`  // SIGSTOP in place of SIGKILL; what it was doing goes on afterwards, whatever the server says
+	Spoil bool   `json:"spoil"` // what halts computes something else than others: see pointedLearner and pointedSampler
+	File  string `json:"file"`  // written just before, for the test to see; FILE.over when what halted has returned, FILE.wrote its objects
 
-	mu      sync.Mutex
-	pattern *regexp.Regexp
-	hits    int
-	spoilt  bool
+	mu       sync.Mutex
+	pattern  *regexp.Regexp
+	hits     int
+	halted   bool
+	inFlight int // activities that began before the halt
 }
 
 // point is the process's failpoint; nil: none.
@@ -65,7 +70,7 @@ func (p *failpoint) hit(at, key string) {
 	}
 	signal := syscall.SIGKILL
 	if p.Halt {
-		signal, p.spoilt = syscall.SIGSTOP, p.Spoil
+		signal, p.halted = syscall.SIGSTOP, true
 	}
 	if err := os.WriteFile(p.File, []byte(at+" "+key+"\n"), 0o644); err != nil {
 		panic(err)
@@ -76,14 +81,55 @@ func (p *failpoint) hit(at, key string) {
 	time.Sleep(time.Second) // the signal is on its way
 }
 
-func (p *failpoint) spoils() bool {
+// woken reports whether the process halted and goes on again.
+func (p *failpoint) woken() bool {
 	if p == nil {
 		return false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.spoilt
+	return p.halted
 }
+
+// begin counts an activity as one that will have halted; false when the process halts no more.
+func (p *failpoint) begin() bool {
+	if p == nil || !p.Halt {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.halted {
+		return false
+	}
+	p.inFlight++
+	return true
+}
+
+// end says so in FILE.over when everything has returned that had halted.
+func (p *failpoint) end(what string, result error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.inFlight--; !p.halted || p.inFlight > 0 {
+		return nil
+	}
+	return os.WriteFile(p.File+".over", fmt.Appendf(nil, "%s: %v\n", what, result), 0o644)
+}
+
+// wrote notes in FILE.wrote an object that was written after the halt.
+func (p *failpoint) wrote(key string) error {
+	f, err := os.OpenFile(p.File+".wrote", os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(key + "\n")
+	return errors.Join(err, f.Close())
+}
+
+// halting marks the context of an activity that began before the halt.
+type halting struct{}
+
+// spoilt reports whether the activity in ctx is to compute something else: one that the process halts in.
+func spoilt(ctx context.Context) bool { return point().Spoil && ctx.Value(halting{}) != nil }
 
 func instrument(s blob.Store, e activities.Engine) (blob.Store, activities.Engine) {
 	if point() == nil {
@@ -92,39 +138,22 @@ func instrument(s blob.Store, e activities.Engine) (blob.Store, activities.Engin
 	return pointedStore{s}, pointedEngine{e}
 }
 
-// pointedStore has places before and after every write.
+// pointedStore has places before and after every write, and before every deletion.
 type pointedStore struct{ blob.Store }
 
 func (s pointedStore) Put(ctx context.Context, key string, body io.ReadSeeker, size int64, o blob.PutOptions) (blob.Info, error) {
-	p := point()
-	p.hit("before-put", key)
-	if p.spoils() {
-		body, o.SHA256 = &flipped{ReadSeeker: body}, blob.Digest{} // whoever computes something else hashes what it computed
-	}
+	point().hit("before-put", key)
 	info, err := s.Store.Put(ctx, key, body, size, o)
-	p.hit("after-put", key)
+	point().hit("after-put", key)
+	if err == nil && ctx.Value(halting{}) != nil && point().woken() {
+		err = point().wrote(key)
+	}
 	return info, err
 }
 
-// flipped is a body whose first byte is another.
-type flipped struct {
-	io.ReadSeeker
-	past bool
-}
-
-func (f *flipped) Read(b []byte) (int, error) {
-	n, err := f.ReadSeeker.Read(b)
-	if n > 0 && !f.past {
-		b[0] ^= 1
-		f.past = true
-	}
-	return n, err
-}
-
-func (f *flipped) Seek(offset int64, whence int) (int64, error) {
-	at, err := f.ReadSeeker.Seek(offset, whence)
-	f.past = at > 0
-	return at, err
+func (s pointedStore) Delete(ctx context.Context, key string) error {
+	point().hit("before-delete", key)
+	return s.Store.Delete(ctx, key)
 }
 
 // pointedEngine has places within rollouts and updates.
@@ -140,9 +169,16 @@ func (e pointedEngine) NewLearner(ctx context.Context, o activities.LearnerOptio
 	return pointedLearner{l}, err
 }
 
+// pointedSampler draws other tokens once it is spoilt.
 type pointedSampler struct{ activities.Sampler }
 
 func (s pointedSampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params, finished func(int)) error {
+	if spoilt(ctx) {
+		rows = slices.Clone(rows)
+		for i, row := range rows {
+			rows[i] = pointedRow{row}
+		}
+	}
 	return s.Sampler.Sample(ctx, rows, p, func(n int) {
 		point().hit("sample", "")
 		if finished != nil {
@@ -151,12 +187,60 @@ func (s pointedSampler) Sample(ctx context.Context, rows []policy.Row, p policy.
 	})
 }
 
+type pointedRow struct{ policy.Row }
+
+func (r pointedRow) Uniform() float64 {
+	u := r.Row.Uniform()
+	if point().woken() {
+		return 1 - math.Nextafter(u, 1)
+	}
+	return u
+}
+
+// pointedLearner, when it is spoilt, comes to another policy and other losses once it was halted. Its critic and moments are
+// others from the start: a checkpoint in whose making it halts is spoilt as a whole, although its policy is the right one.
 type pointedLearner struct{ update.Learner }
 
 func (l pointedLearner) Step(ctx context.Context, rows []experience.Row, rates update.Rates) (update.StepStats, error) {
 	stats, err := l.Learner.Step(ctx, rows, rates)
 	point().hit("step", "")
+	if spoilt(ctx) && point().woken() {
+		stats.PolicyLoss++
+	}
 	return stats, err
+}
+
+func (l pointedLearner) WritePolicy(ctx context.Context, dir string) error {
+	err := l.Learner.WritePolicy(ctx, dir)
+	if err == nil && spoilt(ctx) && point().woken() {
+		err = spoilWeights(dir)
+	}
+	return err
+}
+
+func (l pointedLearner) WriteState(ctx context.Context, dir string) error {
+	err := l.Learner.WriteState(ctx, dir)
+	if err == nil && spoilt(ctx) {
+		err = spoilWeights(dir)
+	}
+	return err
+}
+
+// spoilWeights changes the last bit of the last number of every file of tensors in dir.
+func spoilWeights(dir string) error {
+	files, err := filepath.Glob(filepath.Join(dir, "*.safetensors"))
+	if err == nil && len(files) == 0 {
+		err = fmt.Errorf("no tensors in %s", dir)
+	}
+	for _, file := range files {
+		b, rerr := os.ReadFile(file)
+		if rerr != nil {
+			return rerr
+		}
+		b[len(b)-4] ^= 1
+		err = errors.Join(err, os.WriteFile(file, b, 0o644))
+	}
+	return err
 }
 
 func interceptors() []interceptor.WorkerInterceptor {
@@ -166,9 +250,31 @@ func interceptors() []interceptor.WorkerInterceptor {
 	return []interceptor.WorkerInterceptor{&pointedWorker{}}
 }
 
-// pointedWorker has a place between a workflow's decision to continue as new and the server's knowing of it.
+// pointedWorker has a place between a workflow's decision to continue as new and the server's knowing of it. Its activities
+// do not learn that they were given up when they are to halt: as if they reached the store and no longer the server.
 type pointedWorker struct {
 	interceptor.WorkerInterceptorBase
+}
+
+func (*pointedWorker) InterceptActivity(_ context.Context, next interceptor.ActivityInboundInterceptor) interceptor.ActivityInboundInterceptor {
+	a := &pointedActivity{}
+	a.Next = next
+	return a
+}
+
+type pointedActivity struct {
+	interceptor.ActivityInboundInterceptorBase
+}
+
+func (a *pointedActivity) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActivityInput) (any, error) {
+	if !point().begin() {
+		return a.Next.ExecuteActivity(ctx, in)
+	}
+	out, err := a.Next.ExecuteActivity(context.WithValue(context.WithoutCancel(ctx), halting{}, true), in)
+	if unseen := point().end(activity.GetInfo(ctx).ActivityType.Name, err); unseen != nil {
+		return out, unseen
+	}
+	return out, err
 }
 
 func (*pointedWorker) InterceptWorkflow(_ workflow.Context, next interceptor.WorkflowInboundInterceptor) interceptor.WorkflowInboundInterceptor {
