@@ -100,7 +100,7 @@ func readFolder(dir string) (*Model, error) {
 	return m, m.checkTokenizer()
 }
 
-// checkTokenizer refuses a tokenizer with ids that the embedding does not have.
+// checkTokenizer refuses a tokenizer, or ids of ends, that the embedding does not have.
 func (m *Model) checkTokenizer() error {
 	const name = "tokenizer.json"
 	text, ok := m.Files[name]
@@ -109,29 +109,75 @@ func (m *Model) checkTokenizer() error {
 	}
 	var t struct {
 		Model struct{ Vocab json.RawMessage } `json:"model"`
-		Added []struct{ ID int }              `json:"added_tokens"`
+		Added []struct {
+			ID      int
+			Content string
+		} `json:"added_tokens"`
 	}
 	if err := json.Unmarshal(text, &t); err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrFolder, name, err)
 	}
-	largest := -1
+	largest, token := -1, ""
+	see := func(id int, text string) {
+		if id > largest {
+			largest, token = id, text
+		}
+	}
 	for _, a := range t.Added {
-		largest = max(largest, a.ID)
+		see(a.ID, a.Content)
 	}
 	byName := map[string]int{}
 	if err := json.Unmarshal(t.Model.Vocab, &byName); err == nil {
-		for _, id := range byName {
-			largest = max(largest, id)
+		for text, id := range byName {
+			see(id, text)
 		}
 	} else {
 		var ordered []json.RawMessage // Unigram: pairs of token and score
 		if err := json.Unmarshal(t.Model.Vocab, &ordered); err != nil {
 			return fmt.Errorf("%w: %s: model.vocab: %w", ErrFolder, name, err)
 		}
-		largest = max(largest, len(ordered)-1)
+		see(len(ordered)-1, "")
 	}
 	if largest >= m.Config.VocabSize {
-		return fmt.Errorf("%w: %s has the id %d, the embedding ends at %d (vocab_size)", ErrFolder, name, largest, m.Config.VocabSize-1)
+		return m.outside(name, fmt.Sprintf("token %q", token), largest)
+	}
+	return m.checkEnds()
+}
+
+// outside says that a file names an id that the embedding does not have.
+func (m *Model) outside(file, what string, id int) error {
+	embedding := m.Config.Tensors()[0]
+	return fmt.Errorf("%w: %s: %s: expected an id from 0 to %d, the rows of %s of shape %v, found %d",
+		ErrFolder, file, what, m.Config.VocabSize-1, embedding.Name, embedding.Shape, id)
+}
+
+// checkEnds refuses ids that end a turn, one or a list of them, that the embedding does not have: they could not be sampled.
+func (m *Model) checkEnds() error {
+	const name, field = "generation_config.json", "eos_token_id"
+	text, ok := m.Files[name]
+	if !ok {
+		return nil
+	}
+	var g map[string]json.RawMessage
+	if err := json.Unmarshal(text, &g); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrFolder, name, err)
+	}
+	var one *int
+	var many []int
+	if raw, ok := g[field]; !ok {
+		return nil
+	} else if json.Unmarshal(raw, &one) == nil {
+		if one == nil {
+			return nil
+		}
+		many = []int{*one}
+	} else if err := json.Unmarshal(raw, &many); err != nil {
+		return fmt.Errorf("%w: %s: %s: expected an id or a list of ids, found %s", ErrFolder, name, field, raw)
+	}
+	for _, id := range many {
+		if id < 0 || id >= m.Config.VocabSize {
+			return m.outside(name, field, id)
+		}
 	}
 	return nil
 }

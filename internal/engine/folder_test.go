@@ -206,14 +206,19 @@ func TestBrokenFoldersAreRefused(t *testing.T) {
 		is     error
 		want   string
 	}{
-		"no config":       {remove("config.json"), engine.ErrFolder, "config.json"},
-		"no weights":      {remove("model.safetensors"), engine.ErrFolder, "model.safetensors"},
-		"no tokenizer":    {remove("tokenizer.json"), engine.ErrFolder, "tokenizer.json"},
-		"architecture":    {edit("config.json", func(b []byte) []byte { return []byte(strings.Replace(string(b), `"llama"`, `"mamba"`, 1)) }), nn.ErrConfig, "mamba"},
-		"truncated":       {edit("model.safetensors", func(b []byte) []byte { return b[:len(b)-1] }), engine.ErrTensor, "truncated"},
-		"empty":           {edit("model.safetensors", func([]byte) []byte { return nil }), engine.ErrTensor, "header"},
-		"huge header":     {edit("model.safetensors", func(b []byte) []byte { b[6] = 1; return b }), engine.ErrTensor, "header of"},
-		"small embedding": {edit("tokenizer.json", func(b []byte) []byte { return []byte(strings.Replace(string(b), `"v": 26`, `"v": 40`, 1)) }), engine.ErrFolder, "the id 40"},
+		"no config":    {remove("config.json"), engine.ErrFolder, "config.json"},
+		"no weights":   {remove("model.safetensors"), engine.ErrFolder, "model.safetensors"},
+		"no tokenizer": {remove("tokenizer.json"), engine.ErrFolder, "tokenizer.json"},
+		"architecture": {edit("config.json", func(b []byte) []byte { return []byte(strings.Replace(string(b), `"llama"`, `"mamba"`, 1)) }), nn.ErrConfig, "mamba"},
+		"truncated":    {edit("model.safetensors", func(b []byte) []byte { return b[:len(b)-1] }), engine.ErrTensor, "truncated"},
+		"empty":        {edit("model.safetensors", func([]byte) []byte { return nil }), engine.ErrTensor, "header"},
+		"huge header":  {edit("model.safetensors", func(b []byte) []byte { b[6] = 1; return b }), engine.ErrTensor, "header: expected a length of 2 to"},
+		"small embedding": {edit("tokenizer.json", func(b []byte) []byte { return []byte(strings.Replace(string(b), `"v": 26`, `"v": 40`, 1)) }), engine.ErrFolder,
+			`tokenizer.json: token "v": expected an id from 0 to 39, the rows of model.embed_tokens.weight of shape [40 32], found 40`},
+		"an end that is no token": {edit("generation_config.json", func([]byte) []byte { return []byte(`{"eos_token_id":[1,40]}`) }), engine.ErrFolder,
+			"generation_config.json: eos_token_id: expected an id from 0 to 39"},
+		"an end that is no id": {edit("generation_config.json", func([]byte) []byte { return []byte(`{"eos_token_id":"</s>"}`) }), engine.ErrFolder,
+			"generation_config.json: eos_token_id: expected an id or a list of ids"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, _ := folder(t)

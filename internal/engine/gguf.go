@@ -76,14 +76,11 @@ func ggufConfig(file *gguf.File) (nn.Config, error) {
 	if c.Heads > 0 {
 		c.HeadDim = c.HiddenSize / c.Heads
 	}
-	for _, key := range []string{"attention.key_length", "rope.dimension_count"} {
-		if v, ok := file.GetKeyValue(arch + "." + key); ok {
-			c.HeadDim = int(v.Uint64())
-			break
-		}
+	if v, ok := file.GetKeyValue(arch + ".attention.key_length"); ok {
+		c.HeadDim = int(v.Uint64())
 	}
-	if _, ok := file.GetKeyValue(arch + ".expert_count"); ok {
-		return c, fmt.Errorf("%w: %s.expert_count is set; supported: none", ErrGGUF, arch)
+	if err := refuseGGUF(file, c); err != nil {
+		return c, err
 	}
 	embedding, ok := file.GetTensorInfo("token_embd.weight")
 	if !ok || len(embedding.Shape) != 2 {
@@ -96,6 +93,58 @@ func ggufConfig(file *gguf.File) (nn.Config, error) {
 		return c, err
 	}
 	return c, c.Validate()
+}
+
+// refuseGGUF refuses, by name, what the network would compute otherwise than the file means: keys that are set to anything but
+// what they are for a plain decoder.
+func refuseGGUF(file *gguf.File, c nn.Config) error {
+	for _, k := range []struct {
+		key   string
+		plain []float64 // values that change nothing
+		why   string
+	}{
+		{"rope.dimension_count", []float64{float64(c.HeadDim)}, "rotary embedding of whole heads"},
+		{"attention.value_length", []float64{float64(c.HeadDim)}, "values as wide as keys"},
+		{"attention.causal", []float64{1}, "causal attention"},
+		{"attention.scale", []float64{0}, "the usual scale of attention"},
+		{"attention.clamp_kqv", []float64{0}, "no clamping"},
+		{"attention.max_alibi_bias", []float64{0}, "rotary embedding alone"},
+		{"attn_logit_softcapping", []float64{0}, "no softcapping"},
+		{"final_logit_softcapping", []float64{0}, "no softcapping"},
+		{"embedding_scale", []float64{0, 1}, "no scaling"},
+		{"residual_scale", []float64{0, 1}, "no scaling"},
+		{"logit_scale", []float64{0, 1}, "no scaling"},
+		{"rope.scaling.attn_factor", []float64{0, 1}, "no scaling"},
+		{"expert_count", []float64{0}, "no experts"},
+	} {
+		v, ok := file.GetKeyValue(c.Architecture + "." + k.key)
+		if ok && !slices.Contains(k.plain, ggufNumber(v)) {
+			return fmt.Errorf("%w: %s.%s is %v; supported: %s (%v)", ErrGGUF, c.Architecture, k.key, v.Raw(), k.why, k.plain[len(k.plain)-1])
+		}
+	}
+	key := c.Architecture + ".attention.sliding_window"
+	if v, ok := file.GetKeyValue(key); ok {
+		if window := ggufNumber(v); window != 0 && !(window >= float64(c.MaxPositions)) {
+			return fmt.Errorf("%w: %s is %v, the context %d; supported: full attention only", ErrGGUF, key, v.Raw(), c.MaxPositions)
+		}
+	}
+	return nil
+}
+
+// ggufNumber is a number of any type, or 1 for true; NaN for anything else, such as a list of one number a layer.
+func ggufNumber(v gguf.KeyValue) float64 {
+	switch x := v.Raw().(type) {
+	case bool:
+		if x {
+			return 1
+		}
+		return 0
+	case float32, float64:
+		return shortest(v.Float64())
+	case uint8, uint16, uint32, uint64, int8, int16, int32, int64:
+		return float64(v.Uint64())
+	}
+	return math.NaN()
 }
 
 // ggufScaling reads how rotary embeddings are stretched, as far as the metadata say it.

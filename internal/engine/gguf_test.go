@@ -2,7 +2,9 @@ package engine_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -58,6 +60,66 @@ func TestImportGGUF(t *testing.T) {
 			require.Equal(t, " and 12é", template.Decode(ids))
 			require.Len(t, ids, c.tokens)
 		})
+	}
+}
+
+// withKey adds a number, or a truth, to a GGUF file's metadata, and a text that keeps the place of the tensors' data a multiple of
+// their alignment.
+func withKey(file []byte, key string, value any) []byte {
+	const start, alignment, u32, f32, boolean, text = 24, 32, 4, 6, 7, 8 // the format's
+	entry := func(key string, kind uint32) []byte {
+		b := binary.LittleEndian.AppendUint64(nil, uint64(len(key)))
+		return binary.LittleEndian.AppendUint32(append(b, key...), kind)
+	}
+	var added []byte
+	switch v := value.(type) {
+	case int:
+		added = binary.LittleEndian.AppendUint32(entry(key, u32), uint32(v))
+	case float64:
+		added = binary.LittleEndian.AppendUint32(entry(key, f32), math.Float32bits(float32(v)))
+	case bool:
+		added = append(entry(key, boolean), map[bool]byte{true: 1}[v])
+	}
+	added = append(added, entry("filler", text)...)
+	filler := alignment - (len(added)+8)%alignment
+	added = append(binary.LittleEndian.AppendUint64(added, uint64(filler)), make([]byte, filler)...)
+	out := slices.Insert(slices.Clone(file), start, added...)
+	binary.LittleEndian.PutUint64(out[16:], binary.LittleEndian.Uint64(file[16:])+2)
+	return out
+}
+
+func TestImportGGUFRefusesOtherNetworks(t *testing.T) {
+	whole, err := os.ReadFile(tinyGGUF)
+	require.NoError(t, err)
+	for _, c := range []struct {
+		key   string
+		value any
+		want  string // empty: nothing else is meant
+	}{
+		{"attention.key_length", 16, ""},
+		{"attention.key_length", 32, "llama.rope.dimension_count is 16; supported: rotary embedding of whole heads (32)"},
+		{"attention.value_length", 16, ""},
+		{"attention.value_length", 8, "llama.attention.value_length is 8; supported: values as wide as keys (16)"},
+		{"attention.sliding_window", 0, ""},
+		{"attention.sliding_window", 128, ""},
+		{"attention.sliding_window", 64, "llama.attention.sliding_window is 64, the context 128"},
+		{"attention.causal", true, ""},
+		{"attention.causal", false, "llama.attention.causal is false"},
+		{"logit_scale", 1.0, ""},
+		{"logit_scale", 0.0625, "llama.logit_scale is 0.0625"},
+		{"attn_logit_softcapping", 50.0, "softcapping"},
+		{"expert_count", 8, "llama.expert_count is 8"},
+		{"expert_count", 0, ""},
+	} {
+		path := filepath.Join(t.TempDir(), "m.gguf")
+		require.NoError(t, os.WriteFile(path, withKey(whole, "llama."+c.key, c.value), 0o644))
+		err := engine.ImportGGUF(path, t.TempDir())
+		if c.want == "" {
+			require.NoError(t, err, c.key)
+			continue
+		}
+		require.ErrorIs(t, err, engine.ErrGGUF)
+		require.ErrorContains(t, err, c.want)
 	}
 }
 

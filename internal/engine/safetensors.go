@@ -172,7 +172,7 @@ func (f *TensorFile) readHeader() error {
 	}
 	n := int64(binary.LittleEndian.Uint64(f.bytes))
 	if n < 2 || n > maxHeader || n+8 > int64(len(f.bytes)) {
-		return fmt.Errorf("header of %d bytes in a file of %d bytes", uint64(n), len(f.bytes))
+		return fmt.Errorf("header: expected a length of 2 to %d bytes in a file of %d, found %d", min(maxHeader, len(f.bytes)-8), len(f.bytes), uint64(n))
 	}
 	raw := map[string]json.RawMessage{}
 	if err := json.Unmarshal(f.bytes[8:8+n], &raw); err != nil {
