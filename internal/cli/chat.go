@@ -67,6 +67,9 @@ func (a *app) newChat() *cobra.Command {
 					return err
 				}
 				defer sampler.Close()
+				if err := d.model.Close(); err != nil { // the weights live on the device from here on
+					return err
+				}
 				c := &conversation{
 					talk: t, run: run, template: d.template, sampler: sampler, limit: d.model.Config.MaxPositions,
 					person: newPerson(cmd.Context(), cmd.InOrStdin()), out: a.stdout, notes: a.stderr,

@@ -134,6 +134,9 @@ func (a *app) generate(cmd *cobra.Command, g generation, in io.Reader, d *device
 		return err
 	}
 	defer sampler.Close()
+	if err := d.model.Close(); err != nil { // the weights live on the device from here on
+		return err
+	}
 	template, limit, vocabulary, numbered := d.template, d.model.Config.MaxPositions, d.model.Config.VocabSize, 0
 	parse := func(line []byte) (generateRequest, error) {
 		r, err := g.parse(line, template)

@@ -56,6 +56,9 @@ func (a *app) newLogprobs() *cobra.Command {
 					return err
 				}
 				defer scorer.Close()
+				if err := d.model.Close(); err != nil { // the weights live on the device from here on
+					return err
+				}
 				parse := func(line []byte) (logprobsRequest, error) { return parseLogprobs(line, scorer) }
 				out := json.NewEncoder(printable.JSON(a.stdout))
 				return batches(in, a.stderr, scoredLines, parse, func(batch []logprobsRequest) error {

@@ -253,6 +253,12 @@ func TestModelsFromTheHub(t *testing.T) {
 	var m inspected
 	require.NoError(t, json.Unmarshal([]byte(out), &m))
 	require.Equal(t, "hf:me/base@"+hubtest.Commit, m.Model)
+	weights := filepath.Join(m.Dir, "model.safetensors")
+	require.NoError(t, os.WriteFile(weights, append([]byte{}, served["config.json"]...), 0o644)) // the cache changed since
+	code, _, notes = run(t, "", "logprobs", "--model", "hf:me/base")
+	require.NotZero(t, code)
+	require.Contains(t, notes, "corrupt object "+weights)
+	require.Contains(t, notes, "remove this file")
 	code, _, notes = run(t, "", "model", "inspect", "hf:me/absent")
 	require.Equal(t, exitWrongInput, code)
 	require.Contains(t, notes, "me/absent")

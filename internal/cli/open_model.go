@@ -89,6 +89,9 @@ func (a *app) openModel(ctx context.Context, name string, check func(dir string)
 	if err != nil {
 		return nil, err
 	}
+	if err := m.Verify(ctx); err != nil {
+		return nil, err
+	}
 	return &opened{Model: m}, nil
 }
 

@@ -241,6 +241,36 @@ func (m *Model) Store(ctx context.Context, s blob.Store, progress func(name stri
 	return blob.PutFolder(ctx, s, f)
 }
 
+// Verify reads every file that the source vouched for, as Store does on the way. One that is not what it was when it was fetched
+// is a *blob.CorruptError.
+func (m *Model) Verify(ctx context.Context) error {
+	for _, file := range m.Files {
+		if file.SHA256 == nil {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := file.verify(); err != nil {
+			return fmt.Errorf("%s of %s: %w", file.Name, m.Origin, err)
+		}
+	}
+	return nil
+}
+
+func (f File) verify() error {
+	body, err := os.Open(f.Path)
+	if err != nil {
+		return err
+	}
+	defer body.Close() //nolint:errcheck // only read from
+	digest, size, err := blob.SumStream(body)
+	if err == nil && digest != *f.SHA256 {
+		err = fmt.Errorf("%w; remove this file, and it is fetched again", &blob.CorruptError{Key: f.Path, Want: *f.SHA256, Got: digest, WantSize: size, GotSize: size})
+	}
+	return err
+}
+
 func storeFile(ctx context.Context, s blob.Store, file File) (ref blob.Ref, err error) {
 	body, err := os.Open(file.Path)
 	if err != nil {

@@ -147,7 +147,11 @@ func TestAFileThatIsNotWhatTheSourceSays(t *testing.T) {
 	finder := source.Finder{Hub: hub.FromEnvironment()}
 	m, err := finder.Find(t.Context(), "hf:somebody/model")
 	require.NoError(t, err)
+	require.NoError(t, m.Verify(t.Context()))
 	require.NoError(t, os.WriteFile(m.Files[1].Path, []byte("0ne"), 0o644)) // the cache changed since
+	err = m.Verify(t.Context())
+	require.ErrorIs(t, err, blob.ErrCorrupt)
+	require.ErrorContains(t, err, m.Files[1].Path)
 	_, err = m.Store(t.Context(), blob.NewMemory(), nil)
 	require.ErrorIs(t, err, blob.ErrCorrupt)
 	require.ErrorContains(t, err, "model-00001-of-00002.safetensors")

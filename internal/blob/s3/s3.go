@@ -1,7 +1,10 @@
 // Package s3 keeps objects in one bucket of a server that speaks the S3 protocol.
 //
+// The digest of every object lies in its user metadata; of objects that other programs wrote, the server's own SHA-256 counts where
+// it has one.
+//
 // Conditional writes use the headers If-None-Match and If-Match of PutObject and CompleteMultipartUpload, which Amazon S3,
-// MinIO and versitygw honour. The digest of every object lies in its user metadata.
+// MinIO and versitygw honour.
 package s3
 
 import (
@@ -9,6 +12,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -234,7 +238,7 @@ func (s *Store) Stat(ctx context.Context, key string) (blob.Info, error) {
 	if err := blob.CheckKey(key); err != nil {
 		return blob.Info{}, err
 	}
-	o, err := s.core.StatObject(ctx, s.bucket, key, minio.StatObjectOptions{})
+	o, err := s.core.StatObject(ctx, s.bucket, key, minio.StatObjectOptions{Checksum: true})
 	if err != nil {
 		return blob.Info{}, s.explain(ctx, "stat", key, err)
 	}
@@ -291,9 +295,19 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 func info(o minio.ObjectInfo) blob.Info {
 	d, err := blob.ParseDigest(o.UserMetadata[metaDigest])
 	if err != nil {
-		d = blob.Digest{}
+		d = checksum(o)
 	}
 	return blob.Info{Key: o.Key, Size: o.Size, ETag: o.ETag, SHA256: d, Modified: o.LastModified}
+}
+
+// checksum is the SHA-256 that the server keeps of an object which another program uploaded with one; zero without it. Of an
+// object uploaded in parts it is that of the parts' digests, not of the bytes.
+func checksum(o minio.ObjectInfo) blob.Digest {
+	raw, err := base64.StdEncoding.DecodeString(o.ChecksumSHA256) // "…=-3" of three parts does not decode
+	if err != nil || len(raw) != len(blob.Digest{}) || o.ChecksumMode == "COMPOSITE" {
+		return blob.Digest{}
+	}
+	return blob.Digest(raw)
 }
 
 // keepOpen hides a Close method from minio-go, which would call it; the caller's body stays open.

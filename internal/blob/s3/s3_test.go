@@ -1,6 +1,7 @@
 package s3_test
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -91,6 +92,36 @@ func TestRefusedConditions(t *testing.T) {
 			_, err = s.Put(t.Context(), "key", strings.NewReader("x"), 1, c.opts)
 			require.ErrorIs(t, err, c.want)
 		})
+	}
+}
+
+// TestTheServersChecksumOfOthersObjects: a digest is what our metadata say, or else the server's SHA-256 of the whole object.
+func TestTheServersChecksumOfOthersObjects(t *testing.T) {
+	body, other := blob.Sum([]byte("body")), blob.Sum([]byte("other"))
+	encoded := base64.StdEncoding.EncodeToString(body[:])
+	for name, c := range map[string]struct {
+		headers map[string]string
+		want    blob.Digest
+	}{
+		"none":      {nil, blob.Digest{}},
+		"whole":     {map[string]string{"X-Amz-Checksum-Sha256": encoded, "X-Amz-Checksum-Type": "FULL_OBJECT"}, body},
+		"unnamed":   {map[string]string{"X-Amz-Checksum-Sha256": encoded}, body},
+		"parts":     {map[string]string{"X-Amz-Checksum-Sha256": encoded + "-3"}, blob.Digest{}},
+		"composite": {map[string]string{"X-Amz-Checksum-Sha256": encoded, "X-Amz-Checksum-Type": "COMPOSITE"}, blob.Digest{}},
+		"ours":      {map[string]string{"X-Amz-Checksum-Sha256": encoded, "X-Amz-Meta-Sha256": other.String()}, other},
+	} {
+		s, err := s3.Open(t.Context(), serve(t, func(w http.ResponseWriter, r *http.Request) {
+			require.Equal(t, "ENABLED", r.Header.Get("X-Amz-Checksum-Mode"))
+			w.Header().Set("ETag", `"e"`)
+			w.Header().Set("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")
+			for k, v := range c.headers {
+				w.Header().Set(k, v)
+			}
+		}))
+		require.NoError(t, err)
+		info, err := s.Stat(t.Context(), "key")
+		require.NoError(t, err)
+		require.Equal(t, c.want, info.SHA256, name)
 	}
 }
 
