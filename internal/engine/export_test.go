@@ -57,19 +57,25 @@ func ForwardLogits(t *testing.T, b *Backend, m *Model, tokens []int32) [][]float
 }
 
 // Compiled says whether a program whose key contains the text has been compiled.
-func Compiled(b *Backend, text string) bool {
+func Compiled(b *Backend, text string) bool { return CountPrograms(b, text) > 0 }
+
+// CountPrograms counts the programs whose key contains the text.
+func CountPrograms(b *Backend, text string) (n int) {
 	b.programs.mu.Lock()
 	defer b.programs.mu.Unlock()
 	for key := range b.programs.compiled {
 		if strings.Contains(key, text) {
-			return true
+			n++
 		}
 	}
-	return false
+	return n
 }
 
 // CacheSize is cacheSize.
 var CacheSize = cacheSize
+
+// Bucket is bucket.
+var Bucket = bucket
 
 // CacheBytesPerRow is the key-value cache of one row.
 func CacheBytesPerRow(config nn.Config, size int) int64 {
