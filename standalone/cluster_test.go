@@ -109,7 +109,19 @@ func prepareCluster(t *testing.T, w workers) *cluster {
 	for name, roles := range w {
 		c.members[name] = &member{name: name, next: unharmed, args: c.workerArgs(name, roles)}
 	}
+	c.writeProblems(t)
 	return c
+}
+
+// writeProblems writes problems.jsonl, which every process finds below its folder: 40 problems, of which tiny's steps take 16,
+// so that every third step begins an epoch.
+func (c *cluster) writeProblems(t *testing.T) {
+	t.Helper()
+	var lines strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&lines, "{\"question\":\"%d+? 2,5,9\",\"answer\":\"%d\"}\n", 10+i, 10+i+[]int{2, 5, 9}[i%3])
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(c.dir, "problems.jsonl"), []byte(lines.String()), 0o644))
 }
 
 // begin starts the services, and then the workers.

@@ -23,8 +23,8 @@ import (
 	"multiattempt/workflows"
 )
 
-// life is a run with everything in it: checkpoints, evaluations on the way, continuations.
-const life = `{"preset":"tiny","iterations":%d,"continue_after":5,"data":{"shard_size":4},"checkpoint":{"every":3,"keep":2},
+// life is a run with everything in it: epochs, checkpoints, evaluations on the way, continuations.
+const life = `{"preset":"tiny","iterations":%d,"continue_after":5,"data":{"train":"problems.jsonl","shard_size":4},"checkpoint":{"every":3,"keep":2},
 	"evaluation":{"every":4,"attempts":[1],"final_attempts":[1,2],"shard_size":8}}`
 
 // schedule is what happens to each process, by seed: kills at the named places whose turn it is, and at any moment.

@@ -3,6 +3,8 @@ package workflows_test
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -12,52 +14,117 @@ import (
 	"multiattempt/activities"
 	"multiattempt/internal/blob"
 	"multiattempt/internal/checkpoint"
+	"multiattempt/internal/dataset"
 	"multiattempt/internal/update"
 	"multiattempt/workflows"
 )
 
-// TestEveryContinuationBoundaryGivesTheSameBytes continues a run as new after 1, 2, … iterations: the checkpoint at the end,
-// and every record, are those of a run in one part.
-func TestEveryContinuationBoundaryGivesTheSameBytes(t *testing.T) {
-	fields := `{"preset":"small","iterations":4,"checkpoint":{"every":3},"evaluation":{"every":2,"attempts":[1],"final_attempts":[1]},"continue_after":%d}`
-	var want []blob.Digest
-	for after := range 5 {
-		w := newWorld(t)
-		out, parts := w.train(t, "r", settings(t, fmt.Sprintf(fields, after)), nil)
-		require.Equal(t, 4, out.Step)
-		switch after {
-		case 0, 4:
-			require.Equal(t, 1, parts)
-		default:
-			require.Equal(t, (4+after-1)/after, parts)
-		}
-		got := []blob.Digest{out.Policy.Digest}
-		records, err := activities.Records(t.Context(), w.store, "r")
+// finite is a set of 17 problems, of which a step takes 8: an epoch ends after every second step, and leaves one out.
+func finite(t *testing.T) string {
+	t.Helper()
+	var lines strings.Builder
+	for i := range 17 {
+		fmt.Fprintf(&lines, "{\"question\":\"1%d+?\",\"answer\":\"%d\"}\n", i%10, 20+i)
+	}
+	file := filepath.Join(t.TempDir(), "problems.jsonl")
+	require.NoError(t, os.WriteFile(file, []byte(lines.String()), 0o644))
+	return file
+}
+
+// whole is a record as it is.
+func whole(r activities.StepRecord) activities.StepRecord { return r }
+
+// numbers are a record but for where its policy's files lie: one that did not change lies where the last checkpoint has it.
+func numbers(r activities.StepRecord) activities.StepRecord {
+	r.Policy.Folder = blob.Ref{}
+	return r
+}
+
+// outcome is what a run of so many steps left: the digest of every record, and of every file of its last checkpoint.
+func (w *world) outcome(t *testing.T, run string, steps int, of func(activities.StepRecord) activities.StepRecord) map[string]blob.Digest {
+	t.Helper()
+	all := map[string]blob.Digest{}
+	records, err := activities.Records(t.Context(), w.store, run)
+	require.NoError(t, err)
+	require.Len(t, records, steps)
+	for _, r := range records {
+		b, err := json.Marshal(of(r))
 		require.NoError(t, err)
-		require.Len(t, records, 4)
-		for _, r := range records {
-			got = append(got, r.Policy.Digest)
+		all[activities.RecordKey(run, r.Step)] = blob.Sum(b)
+	}
+	require.Len(t, all, steps)
+	ref, err := checkpoint.Find(t.Context(), w.store, run, steps)
+	require.NoError(t, err)
+	m, err := checkpoint.LoadManifest(t.Context(), w.store, ref)
+	require.NoError(t, err)
+	for _, f := range m.Files {
+		all[f.Ref.Key] = f.Ref.SHA256
+	}
+	require.Greater(t, len(all), steps+2, "policy and state")
+	return all
+}
+
+// epochs counts the times that a run was shown its most frequent problem.
+func (w *world) epochs(t *testing.T, run string) (most int) {
+	t.Helper()
+	seen := map[string]int{}
+	require.NoError(t, w.store.List(t.Context(), "runs/"+run+"/steps/", func(o blob.Info) error {
+		if !strings.Contains(o.Key, "/problems-") {
+			return nil
 		}
-		if want == nil {
-			want = got
+		var shown []dataset.Presentation
+		b, err := blob.Read(t.Context(), w.store, o.Key)
+		if err == nil {
+			err = json.Unmarshal(b, &shown)
 		}
-		require.Equal(t, want, got, "continued after every %d iterations", after)
+		for _, p := range shown {
+			seen[p.Problem.ID]++
+			most = max(most, seen[p.Problem.ID])
+		}
+		return err
+	}))
+	return most
+}
+
+// TestEveryContinuationBoundaryGivesTheSameBytes continues a run as new after 1, 2, … iterations, at the boundaries of epochs
+// and between them: the checkpoint at the end, and every record, are those of a run in one part.
+func TestEveryContinuationBoundaryGivesTheSameBytes(t *testing.T) {
+	const steps = 5
+	fields := `{"preset":"small","data":{"train":%q},"iterations":%d,"checkpoint":{"every":3},"evaluation":{"every":2,"attempts":[1],"final_attempts":[1]},"continue_after":%d}`
+	file := finite(t)
+	var want map[string]blob.Digest
+	for after := range steps + 1 {
+		w := newWorld(t)
+		out, parts := w.train(t, "r", settings(t, fmt.Sprintf(fields, file, steps, after)), nil)
+		require.Equal(t, steps, out.Step)
+		if after == 0 {
+			want = w.outcome(t, "r", steps, whole)
+			require.Equal(t, 1, parts)
+			require.GreaterOrEqual(t, w.epochs(t, "r"), 2)
+			continue
+		}
+		require.Equal(t, (steps+after-1)/after, parts)
+		require.Equal(t, want, w.outcome(t, "r", steps, whole), "continued after every %d iterations", after)
 	}
 }
 
-// TestAStopAtEveryStepGoesOnWithTheSameBytes stops a run after each of its steps and starts it again.
+// TestAStopAtEveryStepGoesOnWithTheSameBytes stops a run after each of its steps, at the boundaries of epochs and between
+// them, and starts it again.
 func TestAStopAtEveryStepGoesOnWithTheSameBytes(t *testing.T) {
-	whole := newWorld(t)
-	_, _ = whole.train(t, "r", settings(t, `{"preset":"small","iterations":4}`), nil)
-	want := whole.final(t, "r", 4)
-	for step := 1; step < 4; step++ {
+	const steps = 5
+	fields := fmt.Sprintf(`{"preset":"small","data":{"train":%q},"iterations":%d}`, finite(t), steps)
+	w := newWorld(t)
+	w.train(t, "r", settings(t, fields), nil)
+	manifest, want := w.final(t, "r", steps), w.outcome(t, "r", steps, numbers)
+	for step := 1; step < steps; step++ {
 		w := newWorld(t)
-		first, _ := w.train(t, "r", settings(t, `{"preset":"small","iterations":4}`), func(_ int, env *testsuite.TestWorkflowEnvironment) {
+		first, _ := w.train(t, "r", settings(t, fields), func(_ int, env *testsuite.TestWorkflowEnvironment) {
 			during(env, step, func() { send(t, env, workflows.UpdateStop) })
 		})
 		require.Equal(t, step, first.Step)
-		w.train(t, "r", settings(t, `{"preset":"small","iterations":4}`), nil)
-		require.Equal(t, want, w.final(t, "r", 4), "stopped after step %d", step)
+		w.train(t, "r", settings(t, fields), nil)
+		require.Equal(t, manifest, w.final(t, "r", steps), "stopped after step %d", step)
+		require.Equal(t, want, w.outcome(t, "r", steps, numbers), "stopped after step %d", step)
 	}
 }
 

@@ -57,27 +57,63 @@ func recorded(t *testing.T, file string) []*historypb.HistoryEvent {
 // TestAnIterationCostsFewEvents holds histories short: at most 30 events an iteration with one shard and 6 for each
 // further one, checkpoints, evaluations and people's updates apart.
 func TestAnIterationCostsFewEvents(t *testing.T) {
-	const shards = 2 // of the recorded run
-	events, begun := recorded(t, "train-part1.json"), 0
-	for i, e := range events {
-		if e.GetActivityTaskScheduledEventAttributes().GetActivityType().GetName() == "SampleBatch" {
-			begun = i
+	for file, shards := range map[string]int{"train-part1.json": 2, "train-part2.json": 2, "train-one-shard.json": 1} {
+		events := recorded(t, file)
+		var begun []int
+		for i, e := range events {
+			if e.GetActivityTaskScheduledEventAttributes().GetActivityType().GetName() == "SampleBatch" {
+				begun = append(begun, i)
+			}
+		}
+		require.Greater(t, len(begun), 1, file)
+		for n, from := range begun {
+			to := len(events) // continued as new
+			if n+1 < len(begun) {
+				to = begun[n+1]
+			} else if events[to-1].GetWorkflowExecutionCompletedEventAttributes() != nil {
+				break // it ends with what ends the run
+			}
+			of, apart := events[from:to], eventsApart(events, from, to)
+			t.Logf("%s, iteration %d: %d events, %d of them apart", file, n+1, len(of), apart)
+			require.LessOrEqual(t, len(of)-apart, 30+6*(shards-1), "%s, iteration %d", file, n+1)
+			require.True(t, shards > 1 || apart == 0, "an iteration of one shard is measured as it is")
 		}
 	}
-	of := events[begun:]
-	updates := 0
-	for _, e := range of {
-		if e.GetWorkflowExecutionUpdateAcceptedEventAttributes() != nil {
-			updates++
+}
+
+// eventsApart counts, among the events from one index to another, those of checkpoints, evaluations and updates, the
+// workflow tasks that follow on them included.
+func eventsApart(events []*historypb.HistoryEvent, from, to int) (n int) {
+	const task = 3 // scheduled, started, completed
+	checkpoints := map[int64]bool{}
+	for _, e := range events {
+		switch e.GetActivityTaskScheduledEventAttributes().GetActivityType().GetName() {
+		case "Checkpoint", "MarkBest":
+			checkpoints[e.EventId] = true
 		}
 	}
-	const eventsOfUpdate = 5 // accepted, completed, and a workflow task of its own
-	require.LessOrEqual(t, len(of)-eventsOfUpdate*updates, 30+6*(shards-1))
+	for _, e := range events[from:to] {
+		switch {
+		case checkpoints[e.EventId], checkpoints[e.GetActivityTaskStartedEventAttributes().GetScheduledEventId()]:
+			n++
+		case checkpoints[e.GetActivityTaskCompletedEventAttributes().GetScheduledEventId()]:
+			n += 1 + task
+		case e.GetStartChildWorkflowExecutionInitiatedEventAttributes() != nil:
+			n++
+		case e.GetChildWorkflowExecutionStartedEventAttributes() != nil, e.GetChildWorkflowExecutionCompletedEventAttributes() != nil:
+			n += 1 + task
+		case e.GetWorkflowExecutionUpdateAcceptedEventAttributes() != nil:
+			n += 1 + task
+		case e.GetWorkflowExecutionUpdateCompletedEventAttributes() != nil:
+			n++
+		}
+	}
+	return n
 }
 
 // TestPayloadsHoldReferencesOnly keeps tensors and dialogues out of histories.
 func TestPayloadsHoldReferencesOnly(t *testing.T) {
-	for _, file := range []string{"train-part1.json", "train-part2.json", "evaluate.json", "finetune.json", "experiment.json"} {
+	for _, file := range []string{"train-part1.json", "train-part2.json", "train-one-shard.json", "evaluate.json", "finetune.json", "experiment.json"} {
 		for _, e := range recorded(t, file) {
 			require.Less(t, proto.Size(e), 8<<10, "%s event %d", file, e.EventId)
 		}

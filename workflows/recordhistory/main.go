@@ -55,6 +55,9 @@ func run(ctx context.Context) error {
 	if err := r.train(ctx, *name+"-train", *model); err != nil {
 		return fmt.Errorf("train: %w", err)
 	}
+	if err := r.oneShard(ctx, *name+"-one-shard", *model); err != nil {
+		return fmt.Errorf("one shard: %w", err)
+	}
 	if err := r.evaluate(ctx, *name+"-train"); err != nil {
 		return fmt.Errorf("evaluate: %w", err)
 	}
@@ -112,6 +115,16 @@ func (r recorder) train(ctx context.Context, id, model string) error {
 		"bad-train-order.json":    renamed(part, "SampleBatch", "Rollout"),
 		"bad-train-children.json": renamed(last, workflows.EvaluateName, "Examine"),
 	})
+}
+
+// oneShard records a run whose iterations have one shard of rollouts, and which nobody steers.
+func (r recorder) oneShard(ctx context.Context, id, model string) error {
+	settings := fmt.Sprintf(`{"preset":"tiny","iterations":4,"data":{"shard_size":16},"checkpoint":{"every":4},"model":{"source":%q},"evaluation":{"final_attempts":[]}}`, model)
+	h, err := r.whole(ctx, id, workflows.TrainName, settings)
+	if err != nil {
+		return err
+	}
+	return r.write(map[string]*historypb.History{"train-one-shard.json": h})
 }
 
 // evaluate records the child that evaluated a run.
