@@ -11,24 +11,44 @@ import (
 	"multiattempt/internal/spec"
 )
 
-// saveCheckpoint stores the state below dir as a checkpoint, makes it the run's latest, and only then deletes those that
-// are not to be kept. It returns the policy as the checkpoint itself holds it. The one before stays in any case: until the
-// workflow has this one on record, a learner that takes over starts from there.
-func saveCheckpoint(ctx context.Context, s blob.Store, meta checkpoint.Meta, keep checkpoint.Retention, dir string) (CheckpointRef, Policy, error) {
-	ref, err := checkpoint.Save(ctx, s, meta, dir)
+// storeCheckpoint stores the state below dir, whose files are digested, as a candidate: a checkpoint once CommitCheckpoint
+// gives it that name. It returns the policy as the checkpoint itself holds it.
+func storeCheckpoint(ctx context.Context, s blob.Store, meta checkpoint.Meta, dir string, files []blob.FolderFile) (blob.Ref, Policy, error) {
+	candidate, m, err := checkpoint.Put(ctx, s, meta, dir, files)
 	if err != nil {
-		return ref, Policy{}, err
+		return candidate, Policy{}, err
 	}
-	policy, err := policyAt(ctx, s, ref)
+	policy, err := storeFolder(ctx, s, m.Folder(checkpoint.PolicyDir))
+	return candidate, policy, err
+}
+
+// CommitCheckpoint makes a candidate the run's newest checkpoint, moves latest, and only then deletes those that are not to
+// be kept, and the published weights that it makes superfluous. The workflow asks for it once it has accepted the learner's
+// answer: what a learner writes that was given up for dead never becomes a checkpoint. The one before stays in any case:
+// until the workflow has this one on record, a learner that takes over starts from there.
+func (d *Data) CommitCheckpoint(ctx context.Context, in CommitCheckpointInput) (CheckpointRef, error) {
+	ref, err := d.commitCheckpoint(ctx, in)
+	return ref, failure(err)
+}
+
+func (d *Data) commitCheckpoint(ctx context.Context, in CommitCheckpointInput) (CheckpointRef, error) {
+	ref, err := checkpoint.Commit(ctx, d.store, in.Run, in.Step, in.Candidate)
 	if err != nil {
-		return ref, policy, err
+		return ref, err
 	}
-	if _, err := checkpoint.Advance(ctx, s, checkpoint.Latest, checkpoint.Target{Checkpoint: ref}); err != nil {
-		return ref, policy, err
+	if _, err := checkpoint.Advance(ctx, d.store, checkpoint.Latest, checkpoint.Target{Checkpoint: ref}); err != nil {
+		return ref, err
 	}
-	keep.Keep = max(2, keep.Keep)
-	_, err = checkpoint.Prune(ctx, s, meta.Run, keep)
-	return ref, policy, err
+	in.Retain.Keep = max(2, in.Retain.Keep)
+	if _, err := checkpoint.Prune(ctx, d.store, in.Run, in.Retain); err != nil {
+		return ref, err
+	}
+	for step := max(1, in.Before); step < in.Step; step++ {
+		if err := unpublish(ctx, d.store, in.Run, step); err != nil {
+			return ref, err
+		}
+	}
+	return ref, nil
 }
 
 // policyAt names the policy that a checkpoint holds.

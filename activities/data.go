@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"multiattempt/internal/blob"
+	"multiattempt/internal/checkpoint"
 	"multiattempt/internal/dataset"
 	"multiattempt/internal/reward"
 	"multiattempt/internal/reward/endpoint"
@@ -93,7 +94,8 @@ func (d *Data) resolveSpec(ctx context.Context, in ResolveSpecInput, pulse *puls
 	}
 	if out.Checkpoint.IsZero() && from != nil {
 		pulse.report(Progress{What: "copy the checkpoint"})
-		out.Checkpoint, out.Restored, err = d.branch(ctx, *from, in.Run, out.Digest)
+		out.Branch.Step = from.Step
+		out.Branch.Candidate, out.Restored, err = d.branch(ctx, *from, in.Run, out.Digest)
 	}
 	return out, err
 }
@@ -125,6 +127,7 @@ func plan(run spec.Run) Plan {
 		Episodes:        run.Data.ProblemsPerStep * run.Data.GroupSize,
 		Shards:          shards(run.Data.ProblemsPerStep, max(1, run.Data.ShardSize/run.Data.GroupSize)),
 		CheckpointEvery: run.Checkpoint.Every,
+		Retain:          checkpoint.Retention{Keep: run.Checkpoint.Keep, KeepEvery: run.Checkpoint.KeepEvery},
 		Rates:           update.Rates{Policy: run.Optimizer.PolicyLR, Critic: run.Optimizer.CriticLR},
 	}
 	if len(run.Evaluation.Sets) == 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"multiattempt/internal/blob"
 	"multiattempt/internal/checkpoint"
 	"multiattempt/internal/spec"
 )
@@ -93,17 +94,21 @@ func mayFork(old, run spec.Run, step int) error {
 	return nil
 }
 
-// branch makes another run's checkpoint the first one of run. Its parts are copied: what becomes of the older run does not
-// matter to the new one.
-func (d *Data) branch(ctx context.Context, from CheckpointRef, run, settings string) (ref CheckpointRef, p Policy, err error) {
+// branch stores another run's checkpoint as a candidate for the first one of run. Its parts are copied: what becomes of the
+// older run does not matter to the new one.
+func (d *Data) branch(ctx context.Context, from CheckpointRef, run, settings string) (candidate blob.Ref, p Policy, err error) {
 	dir, err := os.MkdirTemp("", "multiattempt-fork-")
 	if err != nil {
-		return ref, p, err
+		return candidate, p, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	if _, err := checkpoint.Load(ctx, d.store, from, dir); err != nil {
-		return ref, p, err
+		return candidate, p, err
+	}
+	files, err := checkpoint.Digest(ctx, dir)
+	if err != nil {
+		return candidate, p, err
 	}
 	meta := checkpoint.Meta{Run: run, Step: from.Step, Spec: settings, Parent: &from}
-	return saveCheckpoint(ctx, d.store, meta, checkpoint.Retention{Keep: 1}, dir)
+	return storeCheckpoint(ctx, d.store, meta, dir, files)
 }

@@ -10,9 +10,8 @@ import (
 	"multiattempt/internal/checkpoint"
 )
 
-// Checkpoint keeps the learner's full state after the input's last step, and then deletes the weights of the steps before
-// it; the step's own are being rolled out. The state is copied to the local disk first: while the copy is on its way to the
-// store the device is free.
+// Checkpoint stores the learner's full state after the input's last step as a candidate, which CommitCheckpoint makes a
+// checkpoint. The state is copied to the local disk first: while the copy is on its way to the store the device is free.
 func (l *Learner) Checkpoint(ctx context.Context, in CheckpointInput) (CheckpointOutput, error) {
 	return alive(ctx, func(p *pulse) (CheckpointOutput, error) {
 		var copied snapshot
@@ -30,9 +29,8 @@ func (l *Learner) Checkpoint(ctx context.Context, in CheckpointInput) (Checkpoin
 
 // snapshot is a learner's full state on the local disk.
 type snapshot struct {
-	dir    string // PolicyDir and StateDir, of this process alone
-	meta   checkpoint.Meta
-	retain checkpoint.Retention
+	dir  string // PolicyDir and StateDir, of this process alone
+	meta checkpoint.Meta
 }
 
 // snapshot copies the state that at describes; the caller removes the folder. Nobody else may use the device meanwhile.
@@ -41,10 +39,7 @@ func (l *Learner) snapshot(ctx context.Context, at Position, pulse *pulse) (s sn
 	if err != nil {
 		return s, err
 	}
-	s = snapshot{
-		meta:   checkpoint.Meta{Run: at.Run, Step: at.Step()},
-		retain: checkpoint.Retention{Keep: r.spec.Checkpoint.Keep, KeepEvery: r.spec.Checkpoint.KeepEvery},
-	}
+	s.meta = checkpoint.Meta{Run: at.Run, Step: at.Step()}
 	if s.meta.Spec, err = r.spec.Digest(); err != nil {
 		return s, err
 	}
@@ -70,25 +65,19 @@ func (l *Learner) snapshot(ctx context.Context, at Position, pulse *pulse) (s sn
 	return s, nil
 }
 
-// keep stores a snapshot as the run's newest checkpoint.
+// keep stores a snapshot as a candidate.
 func (l *Learner) keep(ctx context.Context, at Position, s snapshot, pulse *pulse) (out CheckpointOutput, err error) {
 	pulse.report(Progress{What: "store state"})
 	out.Own = l.own
-	got, err := digestTree(filepath.Join(s.dir, checkpoint.PolicyDir))
+	files, err := checkpoint.Digest(ctx, s.dir)
 	if err != nil {
 		return out, err
 	}
+	got := policyDigest(checkpoint.Manifest{Files: files}.Folder(checkpoint.PolicyDir))
 	if got != at.Policy.Digest { // a checkpoint is never replaced, so it is compared before it is there
 		return out, fmt.Errorf("%w: the state after step %d holds policy %s, published was %s; no checkpoint of it was made",
 			ErrReplay, at.Step(), got.Short(), at.Policy.Digest.Short())
 	}
-	if out.Checkpoint, out.Policy, err = saveCheckpoint(ctx, l.store, s.meta, s.retain, s.dir); err != nil {
-		return out, err
-	}
-	for step := max(1, at.Checkpoint.Step); step < at.Step(); step++ {
-		if err := unpublish(ctx, l.store, at.Run, step); err != nil {
-			return out, err
-		}
-	}
-	return out, nil
+	out.Candidate, out.Policy, err = storeCheckpoint(ctx, l.store, s.meta, s.dir, files)
+	return out, err
 }

@@ -62,16 +62,7 @@ func publish(ctx context.Context, s blob.Store, run string, step int, dir string
 	}
 	var f blob.Folder
 	err = eachFile(dir, func(name, path string) error {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		if ref, ok := known.File(name); ok && ref.SHA256 == blob.Sum(b) && ref.Size == int64(len(b)) {
-			f = f.With(name, ref)
-			return nil
-		}
-		key := fmt.Sprintf("%s/%s/%s", weightsKey(run, step), blob.Sum(b).Short(), name)
-		ref, err := blob.PutAs(ctx, s, key, b)
+		ref, err := publishFile(ctx, s, weightsKey(run, step), name, path, known)
 		f = f.With(name, ref)
 		return err
 	})
@@ -84,6 +75,25 @@ func publish(ctx context.Context, s blob.Store, run string, step int, dir string
 	}
 	ref, err := blob.PutAs(ctx, s, named(weightsKey(run, step), "folder", ".json", list), list)
 	return Policy{Folder: ref, Digest: policyDigest(f)}, err
+}
+
+// publishFile stores a file as dir/DIGEST/name, unless known has it. The file is read once for its digest and once to be
+// stored: weights need not fit into memory beside the learner.
+func publishFile(ctx context.Context, s blob.Store, dir, name, path string, known blob.Folder) (ref blob.Ref, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return ref, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	digest, size, err := blob.SumStream(file)
+	if err != nil {
+		return ref, err
+	}
+	if ref, ok := known.File(name); ok && ref.SHA256 == digest && ref.Size == size {
+		return ref, nil
+	}
+	ref = blob.Ref{Key: fmt.Sprintf("%s/%s/%s", dir, digest.Short(), name), SHA256: digest, Size: size}
+	return ref, blob.Ensure(ctx, s, ref, file)
 }
 
 // Unpublish deletes the weights published after a step, which a checkpoint holds and nobody rolls out any more.

@@ -73,7 +73,7 @@ func TestAForkGoesOnWithOtherSettings(t *testing.T) {
 	h := newHost(t, store, presets, "h")
 	plan, at := begin(t, h, `{"preset":"small"}`)
 	at = advance(t, h, at, plan.Plan.Shards, 2)
-	kept := must[activities.CheckpointOutput](t, h, h.Learner.Checkpoint, activities.CheckpointInput{At: at})
+	kept := keep(t, h, at)
 
 	fork := func(run, fields string) (activities.ResolveSpecOutput, error) {
 		return do[activities.ResolveSpecOutput](t, h, h.Data.ResolveSpec, activities.ResolveSpecInput{
@@ -85,6 +85,14 @@ func TestAForkGoesOnWithOtherSettings(t *testing.T) {
 	require.Equal(t, "f", out.Name)
 	require.Equal(t, 0.5, out.Plan.Rates.Policy)
 	require.Equal(t, 6, out.Plan.Iterations, "the older run's")
+	require.True(t, out.Checkpoint.IsZero(), "the workflow makes it one")
+	repeated, err := fork("f", `{"optimizer":{"policy_lr":0.5}}`)
+	require.NoError(t, err)
+	require.Equal(t, out, repeated)
+	first := activities.CommitCheckpointInput{Run: "f", Step: out.Branch.Step, Candidate: out.Branch.Candidate, Retain: out.Plan.Retain}
+	out.Checkpoint, err = h.Data.CommitCheckpoint(t.Context(), first)
+	require.NoError(t, err)
+	out.Branch = activities.Branch{}
 	require.Equal(t, "f", out.Checkpoint.Run)
 	require.Equal(t, 2, out.Checkpoint.Step)
 	require.Equal(t, kept.Policy.Digest, out.Restored.Digest)
@@ -110,7 +118,7 @@ func TestAForkMayNotChangeTheModelOrEndBeforeItBegins(t *testing.T) {
 	h := newHost(t, store, presets, "h")
 	plan, at := begin(t, h, `{"preset":"small"}`)
 	at = advance(t, h, at, plan.Plan.Shards, 2)
-	must[activities.CheckpointOutput](t, h, h.Learner.Checkpoint, activities.CheckpointInput{At: at})
+	keep(t, h, at)
 	for fields, want := range map[string]string{
 		`{"iterations":2}`:                         "iterations",
 		`{"model":{"source":"builtin:other"}}`:     "model.source",

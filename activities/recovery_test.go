@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -88,12 +90,33 @@ func advance(t *testing.T, h host, at activities.Position, shards, steps int) ac
 	return at
 }
 
+// kept is a checkpoint as a workflow has it on record.
+type kept struct {
+	activities.CheckpointOutput
+	Checkpoint activities.CheckpointRef
+}
+
+// keep makes a checkpoint of a position.
+func keep(t *testing.T, h host, at activities.Position) kept {
+	t.Helper()
+	out := must[activities.CheckpointOutput](t, h, h.Learner.Checkpoint, activities.CheckpointInput{At: at})
+	ref, err := h.Data.CommitCheckpoint(t.Context(), commitOf(at, out))
+	require.NoError(t, err)
+	return kept{out, ref}
+}
+
+func commitOf(at activities.Position, out activities.CheckpointOutput) activities.CommitCheckpointInput {
+	return activities.CommitCheckpointInput{
+		Run: at.Run, Step: at.Step(), Candidate: out.Candidate, Retain: checkpoint.Retention{Keep: 3}, Before: at.Checkpoint.Step,
+	}
+}
+
 func TestALearnerThatComesBackRepeatsTheStepsSinceTheCheckpoint(t *testing.T) {
 	store, presets := blob.NewMemory(), activitytest.Presets(t)
 	first := newHost(t, store, presets, "first")
 	plan, at := begin(t, first, `{"preset":"small"}`)
 	at = advance(t, first, at, plan.Plan.Shards, 2)
-	kept := must[activities.CheckpointOutput](t, first, first.Learner.Checkpoint, activities.CheckpointInput{At: at})
+	kept := keep(t, first, at)
 	require.Equal(t, "first", kept.Own)
 	at = advance(t, first, at.At(kept.Checkpoint, kept.Policy), plan.Plan.Shards, 2)
 	x := experienced(t, first, at, plan.Plan.Shards)
@@ -107,10 +130,10 @@ func TestALearnerThatComesBackRepeatsTheStepsSinceTheCheckpoint(t *testing.T) {
 	require.Equal(t, want.Record, got.Record)
 	require.Equal(t, "second", got.Own)
 
-	after := activities.CheckpointInput{At: at.After(activities.StepDone{Experience: x, Policy: want.Policy.Digest}, want.Policy)}
+	after := at.After(activities.StepDone{Experience: x, Policy: want.Policy.Digest}, want.Policy)
 	third := newHost(t, store, presets, "third")
-	fromReplay := must[activities.CheckpointOutput](t, third, third.Learner.Checkpoint, after)
-	resident := must[activities.CheckpointOutput](t, first, first.Learner.Checkpoint, after)
+	fromReplay := keep(t, third, after)
+	resident := keep(t, first, after)
 	require.Equal(t, fromReplay.Checkpoint, resident.Checkpoint, "critic and moments too, byte for byte")
 }
 
@@ -145,7 +168,9 @@ func TestCheckpointDeletesTheStepWeightsItMakesSuperfluous(t *testing.T) {
 	plan, at := begin(t, h, `{"preset":"small"}`)
 	at = advance(t, h, at, plan.Plan.Shards, 3)
 	require.NotEmpty(t, keys(t, store, "runs/r/steps/000003/policy/"))
-	kept := must[activities.CheckpointOutput](t, h, h.Learner.Checkpoint, activities.CheckpointInput{At: at})
+	kept := keep(t, h, at)
+	again := keep(t, h, at)
+	require.Equal(t, kept, again, "a checkpoint whose answer was lost")
 	for _, step := range []string{"000001", "000002"} {
 		require.Empty(t, keys(t, store, "runs/r/steps/"+step+"/policy/"))
 	}
@@ -155,13 +180,51 @@ func TestCheckpointDeletesTheStepWeightsItMakesSuperfluous(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, kept.Checkpoint, latest.Checkpoint)
 
-	again := must[activities.CheckpointOutput](t, h, h.Learner.Checkpoint, activities.CheckpointInput{At: at})
-	require.Equal(t, kept, again, "a checkpoint whose answer was lost")
 	at = advance(t, newHost(t, store, presets, "next"), at.At(kept.Checkpoint, kept.Policy), plan.Plan.Shards, 1)
-	must[activities.CheckpointOutput](t, h, h.Learner.Checkpoint, activities.CheckpointInput{At: at})
+	keep(t, h, at)
 	require.Empty(t, keys(t, store, "runs/r/steps/000003/policy/"), "the checkpoint after it deletes them")
 	require.NoError(t, h.Data.Unpublish(t.Context(), activities.UnpublishInput{Run: "r", Step: 4}))
 	require.Empty(t, keys(t, store, "runs/r/steps/000004/policy/"), "the run is over")
+}
+
+// TestWhatAGivenUpLearnerStoresIsNoCheckpoint: it computed another critic and the same policy, and is the first to store it.
+func TestWhatAGivenUpLearnerStoresIsNoCheckpoint(t *testing.T) {
+	store, presets := blob.NewMemory(), activitytest.Presets(t)
+	h := newHost(t, store, presets, "h")
+	plan, at := begin(t, h, `{"preset":"small"}`)
+	at = advance(t, h, at, plan.Plan.Shards, 2)
+
+	gone := newHost(t, store, presets, "gone")
+	gone.Engine.OnLearner = func(l update.Learner) update.Learner { return otherCritic{l} }
+	other := must[activities.CheckpointOutput](t, gone, gone.Learner.Checkpoint, activities.CheckpointInput{At: at})
+	for _, pointer := range []string{"latest.json", "checkpoints/000002/manifest.json"} {
+		require.Empty(t, keys(t, store, "runs/r/"+pointer))
+	}
+	weights := keys(t, store, "runs/r/steps/000001/policy/")
+	require.NotEmpty(t, weights, "a learner deletes nothing")
+
+	kept := keep(t, h, at)
+	require.NotEqual(t, other.Candidate.SHA256, kept.Checkpoint.SHA256)
+	require.Equal(t, other.Policy.Digest, kept.Policy.Digest)
+	again := must[activities.CheckpointOutput](t, gone, gone.Learner.Checkpoint, activities.CheckpointInput{At: at})
+	require.Equal(t, other, again, "it wakes up and goes on")
+	latest, err := checkpoint.Resolve(t.Context(), store, "r", checkpoint.Latest)
+	require.NoError(t, err)
+	require.Equal(t, kept.Checkpoint, latest.Checkpoint)
+	require.NoError(t, checkpoint.Verify(t.Context(), store, kept.Checkpoint))
+
+	_, err = h.Data.CommitCheckpoint(t.Context(), commitOf(at, other))
+	requireFailure(t, err, activities.FailureReplayMismatch)
+}
+
+// otherCritic is a learner whose state is another than that of its fellows.
+type otherCritic struct{ update.Learner }
+
+func (o otherCritic) WriteState(ctx context.Context, dir string) error {
+	if err := o.Learner.WriteState(ctx, dir); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "more"), []byte("x"), 0o600)
 }
 
 func TestARepeatedShardGivesTheSameReference(t *testing.T) {

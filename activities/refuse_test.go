@@ -200,7 +200,7 @@ func TestALossThatIsNotFiniteKeepsItsBatchAndTheLastCheckpoint(t *testing.T) {
 	h := newHost(t, store, presets, "h")
 	plan, at := begin(t, h, `{"preset":"small"}`)
 	at = advance(t, h, at, plan.Plan.Shards, 2)
-	kept := must[activities.CheckpointOutput](t, h, h.Learner.Checkpoint, activities.CheckpointInput{At: at})
+	kept := keep(t, h, at)
 	at = at.At(kept.Checkpoint, kept.Policy)
 	x := experienced(t, h, at, plan.Plan.Shards)
 

@@ -13,6 +13,7 @@ import (
 
 	"multiattempt/internal/blob"
 	"multiattempt/internal/chat"
+	"multiattempt/internal/checkpoint"
 	"multiattempt/internal/dataset"
 	"multiattempt/internal/imitation"
 	"multiattempt/internal/rollout"
@@ -295,7 +296,10 @@ func (d *Data) resolveFinetune(ctx context.Context, in ResolveSpecInput, pulse *
 	if f.Name == "" {
 		f.Name = in.Run
 	}
-	out := ResolveFinetuneOutput{Name: f.Name, Steps: f.Steps, StepsPerPart: f.StepsPerPart, ContinueAfter: f.ContinueAfter}
+	out := ResolveFinetuneOutput{
+		Name: f.Name, Steps: f.Steps, StepsPerPart: f.StepsPerPart, ContinueAfter: f.ContinueAfter,
+		Retain: checkpoint.Retention{Keep: tuningCheckpoints},
+	}
 	if out.Digest, err = f.Digest(); err != nil {
 		return out, err
 	}

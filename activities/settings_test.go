@@ -273,7 +273,7 @@ func (w *walk) play(t *testing.T, settings string, told func(settings string)) [
 	at := activities.Position{Run: "r", Spec: out.Spec, Base: out.Base, Policy: out.Base}
 	for range 3 {
 		at = advance(t, h, at, out.Plan.Shards, 1)
-		kept := must[activities.CheckpointOutput](t, h, h.Learner.Checkpoint, activities.CheckpointInput{At: at})
+		kept := keep(t, h, at)
 		at = at.At(kept.Checkpoint, kept.Policy)
 	}
 	examine(t, h, activities.EvaluationTask{

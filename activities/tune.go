@@ -29,7 +29,8 @@ type tuning struct {
 
 func (t *tuning) close() error { return t.imitator.Close() }
 
-// Tune makes the next optimiser steps of a fine-tuning and keeps its full state as a checkpoint.
+// Tune makes the next optimiser steps of a fine-tuning and stores its full state as a candidate, which CommitCheckpoint makes
+// a checkpoint.
 func (l *Learner) Tune(ctx context.Context, in TuneInput) (TuneOutput, error) {
 	return alive(ctx, func(p *pulse) (out TuneOutput, err error) {
 		err = l.alone(ctx, p, func() error {
@@ -67,7 +68,11 @@ func (l *Learner) tune(ctx context.Context, in TuneInput, pulse *pulse) (out Tun
 		return out, err
 	}
 	out = TuneOutput{Loss: stats.Loss, Own: l.own}
-	if out.Checkpoint, out.Policy, err = saveCheckpoint(ctx, l.store, meta, checkpoint.Retention{Keep: tuningCheckpoints}, dir); err != nil {
+	files, err := checkpoint.Digest(ctx, dir)
+	if err != nil {
+		return out, err
+	}
+	if out.Candidate, out.Policy, err = storeCheckpoint(ctx, l.store, meta, dir, files); err != nil {
 		return out, err
 	}
 	t.step = meta.Step

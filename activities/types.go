@@ -80,6 +80,8 @@ type Plan struct {
 	Episodes        int `json:"episodes"` // of one iteration, P·G
 	Shards          int `json:"shards"`   // Rollout activities of one iteration
 	CheckpointEvery int `json:"checkpoint_every"`
+	// Retain says which checkpoints stay.
+	Retain checkpoint.Retention `json:"retain"`
 	// EvaluateEvery is 0 when the policy is evaluated only at the end, FinalAttempts empty when not even then.
 	EvaluateEvery    int   `json:"evaluate_every"`
 	EvaluateAttempts []int `json:"evaluate_attempts,omitempty"` // every k
@@ -101,10 +103,17 @@ type ResolveSpecOutput struct {
 	Plan       Plan          `json:"plan"`
 	Base       Policy        `json:"base"`
 	Checkpoint CheckpointRef `json:"checkpoint,omitzero"` // when the run exists already
-	Restored   Policy        `json:"restored,omitzero"`   // its policy
+	Restored   Policy        `json:"restored,omitzero"`   // its policy, or the branch's
+	Branch     Branch        `json:"branch,omitzero"`     // of a fork that begins
 	// Metric names the score that decides which checkpoint is the best; Best is the best one so far.
 	Metric string             `json:"metric"`
 	Best   *checkpoint.Target `json:"best,omitempty"`
+}
+
+// Branch names the copy of another run's checkpoint that a fork starts from. CommitCheckpoint makes it the run's first one.
+type Branch struct {
+	Step      int      `json:"step"`
+	Candidate blob.Ref `json:"candidate"`
 }
 
 // SampleBatchInput asks for the problems of one iteration.
@@ -193,11 +202,23 @@ type CheckpointInput struct {
 	At Position `json:"at"`
 }
 
-// CheckpointOutput names the checkpoint and the policy in it. Own is the queue of the learner that holds the state.
+// CheckpointOutput names a candidate for a checkpoint and the policy in it. Own is the queue of the learner that holds the
+// state.
 type CheckpointOutput struct {
-	Checkpoint CheckpointRef `json:"checkpoint"`
-	Policy     Policy        `json:"policy"`
-	Own        string        `json:"own_queue"`
+	Candidate blob.Ref `json:"candidate"` // a checkpoint.Manifest
+	Policy    Policy   `json:"policy"`
+	Own       string   `json:"own_queue"`
+}
+
+// CommitCheckpointInput names a candidate that the workflow has accepted.
+type CommitCheckpointInput struct {
+	Run       string               `json:"run"`
+	Step      int                  `json:"step"` // iterations done
+	Candidate blob.Ref             `json:"candidate"`
+	Retain    checkpoint.Retention `json:"retain"`
+	// Before is the step of the checkpoint before it, 0 when there is none: the published weights from there on go, but
+	// for the step's own, which may be being rolled out.
+	Before int `json:"before"`
 }
 
 // UnpublishInput names a step whose published weights are needed no more: its checkpoint holds them.
@@ -307,12 +328,12 @@ type TuneInput struct {
 	Longest    int           `json:"longest_dialogue"`    // tokens
 }
 
-// TuneOutput names the state after a part.
+// TuneOutput names the state after a part, a candidate for a checkpoint.
 type TuneOutput struct {
-	Checkpoint CheckpointRef `json:"checkpoint"`
-	Policy     Policy        `json:"policy"`
-	Loss       float64       `json:"loss_mean_per_token"` // of the part's last step, nats
-	Own        string        `json:"own_queue"`
+	Candidate blob.Ref `json:"candidate"` // a checkpoint.Manifest
+	Policy    Policy   `json:"policy"`
+	Loss      float64  `json:"loss_mean_per_token"` // of the part's last step, nats
+	Own       string   `json:"own_queue"`
 }
 
 // ResolveFinetuneOutput is a fine-tuning ready to begin, or to go on where its newest checkpoint is.
@@ -327,6 +348,8 @@ type ResolveFinetuneOutput struct {
 	Base          Policy        `json:"base"`
 	Checkpoint    CheckpointRef `json:"checkpoint,omitzero"`
 	Policy        Policy        `json:"policy,omitzero"` // of the checkpoint
+	// Retain says which checkpoints stay.
+	Retain checkpoint.Retention `json:"retain"`
 }
 
 // ResolveExperimentInput is what a user asked for: fields of spec.Experiment, the settings of its runs among them.

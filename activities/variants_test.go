@@ -25,7 +25,7 @@ func TestVariantsSurviveALostLearner(t *testing.T) {
 			first := newHost(t, store, presets, "first")
 			plan, at := begin(t, first, settings)
 			at = advance(t, first, at, plan.Plan.Shards, 2)
-			kept := must[activities.CheckpointOutput](t, first, first.Learner.Checkpoint, activities.CheckpointInput{At: at})
+			kept := keep(t, first, at)
 			at = advance(t, first, at.At(kept.Checkpoint, kept.Policy), plan.Plan.Shards, 2)
 			in := activities.UpdateInput{At: at, Experience: experienced(t, first, at, plan.Plan.Shards)}
 			want := must[activities.UpdateOutput](t, first, first.Learner.Update, in)
@@ -34,10 +34,10 @@ func TestVariantsSurviveALostLearner(t *testing.T) {
 			got := must[activities.UpdateOutput](t, second, second.Learner.Update, in)
 			require.Equal(t, want.Policy, got.Policy)
 			require.Equal(t, want.Record, got.Record)
-			after := activities.CheckpointInput{At: at.After(activities.StepDone{Experience: in.Experience, Policy: want.Policy.Digest}, want.Policy)}
+			after := at.After(activities.StepDone{Experience: in.Experience, Policy: want.Policy.Digest}, want.Policy)
 			require.Equal(t,
-				must[activities.CheckpointOutput](t, first, first.Learner.Checkpoint, after).Checkpoint,
-				must[activities.CheckpointOutput](t, second, second.Learner.Checkpoint, after).Checkpoint)
+				keep(t, first, after).Checkpoint,
+				keep(t, second, after).Checkpoint)
 		})
 	}
 }

@@ -20,6 +20,10 @@ var places = map[string][]failpoint{
 		{At: "before-put", Key: `steps/\d+/problems-`, Count: 2}, {At: "after-put", Key: `steps/\d+/problems-`, Count: 2},
 		{At: "before-put", Key: `steps/\d+/experience-`, Count: 2}, {At: "after-put", Key: `steps/\d+/experience-`, Count: 2},
 		{At: "before-put", Key: `records/`, Count: 2}, {At: "after-put", Key: `records/`, Count: 2},
+		{At: "before-put", Key: `checkpoints/\d+/manifest\.json`}, {At: "after-put", Key: `checkpoints/\d+/manifest\.json`},
+		{At: "before-put", Key: `latest\.json`}, {At: "after-put", Key: `latest\.json`},
+		{At: "before-delete", Key: `checkpoints/\d+/manifest-`}, {At: "before-delete", Key: `checkpoints/\d+/manifest\.json`},
+		{At: "before-delete", Key: `checkpoints/\d+/parts-`}, {At: "before-delete", Key: `steps/\d+/policy/`},
 		{At: "sample", Count: 20},
 	},
 	"rollout": {
@@ -29,9 +33,8 @@ var places = map[string][]failpoint{
 	},
 	"learner": {
 		{At: "before-put", Key: `checkpoints/\d+/parts-.*/policy/`}, {At: "after-put", Key: `checkpoints/\d+/parts-.*/policy/`},
-		{At: "before-put", Key: `checkpoints/\d+/parts-.*/state/`}, {At: "before-put", Key: `checkpoints/\d+/manifest\.json`},
-		{At: "after-put", Key: `checkpoints/\d+/manifest\.json`}, {At: "before-put", Key: `latest\.json`}, {At: "after-put", Key: `latest\.json`},
-		{At: "before-delete", Key: `checkpoints/\d+/manifest\.json`}, {At: "before-delete", Key: `checkpoints/\d+/parts-`}, {At: "before-delete", Key: `steps/\d+/policy/`},
+		{At: "before-put", Key: `checkpoints/\d+/parts-.*/state/`}, {At: "before-put", Key: `checkpoints/\d+/manifest-`},
+		{At: "after-put", Key: `checkpoints/\d+/manifest-`},
 		{At: "before-put", Key: `steps/\d+/policy/.*safetensors`, Count: 2}, {At: "after-put", Key: `steps/\d+/policy/folder-`, Count: 2},
 		{At: "before-put", Key: `steps/\d+/record-`, Count: 2}, {At: "after-put", Key: `steps/\d+/record-`, Count: 2},
 		{At: "step", Count: 8},
@@ -47,7 +50,7 @@ func kindOf(member string) string {
 // share is the number of a kind's places that a schedule of so many kills meets: half of the kills are at named places, the
 // others at any moment.
 func share(kind string, kills int) int {
-	of := map[string]int{"control": 4, "rollout": 2, "learner": 4}
+	of := map[string]int{"control": 5, "rollout": 2, "learner": 3}
 	return max(1, of[kind]*kills/20)
 }
 

@@ -99,9 +99,16 @@ func (f *finetuneRun) part(ctx workflow.Context) error {
 	if err := learn(ctx, s.Own, summary, a.Tune, in, &out); err != nil {
 		return err
 	}
+	step := s.Step + in.Steps
+	ref, err := commitCheckpoint(ctx, activities.CommitCheckpointInput{
+		Run: s.Run, Step: step, Candidate: out.Candidate, Retain: s.Resolved.Retain, Before: step,
+	})
+	if err != nil {
+		return err
+	}
 	f.parts++
-	s.Step += in.Steps
-	s.Checkpoint, s.Policy, s.Loss, s.Own = out.Checkpoint, out.Policy, out.Loss, out.Own
+	s.Step, s.Checkpoint = step, ref
+	s.Policy, s.Loss, s.Own = out.Policy, out.Loss, out.Own
 	f.enter(ctx, PhaseTraining)
 	return nil
 }

@@ -80,6 +80,12 @@ func (r *trainRun) resolve(ctx workflow.Context) error {
 	if err != nil {
 		return err
 	}
+	if b := out.Branch; !b.Candidate.IsZero() {
+		in := activities.CommitCheckpointInput{Run: s.Status.Run, Step: b.Step, Candidate: b.Candidate, Retain: out.Plan.Retain, Before: b.Step}
+		if out.Checkpoint, err = commitCheckpoint(ctx, in); err != nil {
+			return err
+		}
+	}
 	s.Resolved = out
 	s.At = activities.Position{Run: s.Status.Run, Spec: out.Spec, Base: out.Base, Policy: out.Base}
 	if !out.Checkpoint.IsZero() {

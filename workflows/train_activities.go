@@ -92,12 +92,36 @@ func (r *trainRun) commit(ctx workflow.Context, record blob.Ref) error {
 	return workflow.ExecuteLocalActivity(instant(disconnected, r.iteration()), a.Commit, in).Get(disconnected, nil)
 }
 
-// keep stores the learner's full state as a checkpoint.
-func (r *trainRun) keep(ctx workflow.Context, at activities.Position) (activities.CheckpointOutput, error) {
+// kept is a checkpoint that is durable, and the learner that holds its state.
+type kept struct {
+	checkpoint activities.CheckpointRef
+	policy     activities.Policy
+	own        string
+}
+
+// keep makes the learner's full state a checkpoint.
+func (r *trainRun) keep(ctx workflow.Context, at activities.Position) (kept, error) {
 	var a *activities.Learner
 	var out activities.CheckpointOutput
 	err := learn(ctx, r.state.Own, fmt.Sprintf("after step %d", at.Step()), a.Checkpoint, activities.CheckpointInput{At: at}, &out)
-	return out, err
+	if err != nil {
+		return kept{}, err
+	}
+	ref, err := commitCheckpoint(ctx, activities.CommitCheckpointInput{
+		Run: at.Run, Step: at.Step(), Candidate: out.Candidate, Retain: r.state.Resolved.Plan.Retain, Before: at.Checkpoint.Step,
+	})
+	return kept{checkpoint: ref, policy: out.Policy, own: out.Own}, err
+}
+
+// commitCheckpoint makes a candidate a checkpoint. A cancellation does not keep it from that: its state is what the run is
+// to go on from.
+func commitCheckpoint(ctx workflow.Context, in activities.CommitCheckpointInput) (ref activities.CheckpointRef, err error) {
+	disconnected, cancel := workflow.NewDisconnectedContext(ctx)
+	defer cancel()
+	var a *activities.Data
+	summary := fmt.Sprintf("after step %d", in.Step)
+	err = workflow.ExecuteLocalActivity(instant(disconnected, summary), a.CommitCheckpoint, in).Get(disconnected, &ref)
+	return ref, err
 }
 
 // unpublish deletes the weights that were published for rollouts after the current step, which is kept as a checkpoint.

@@ -5,13 +5,11 @@ import (
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
-
-	"multiattempt/activities"
 )
 
 // Checkpoints are kept while the next iteration is rolled out: a rollout needs the policy that the update published, and
 // nothing else of the learner's state. The state must hold still meanwhile, so settle comes before every update, and before
-// the run ends, pauses or continues as new.
+// the run ends, pauses or continues as new. The learner's answer names a candidate; the run itself makes it a checkpoint.
 
 // requests count the checkpoints that people asked for: all of them, those that a checkpoint under way or kept answers, and
 // those that are answered.
@@ -32,7 +30,7 @@ func (r *trainRun) beginCheckpoint(ctx workflow.Context) error {
 		return nil
 	}
 	at, taken := r.state.At, r.requests.taken
-	future, kept := workflow.NewFuture(ctx)
+	future, done := workflow.NewFuture(ctx)
 	r.keeping = future
 	workflow.Go(ctx, func(ctx workflow.Context) {
 		// A cancelled run leaves a checkpoint: this one, if it is under way.
@@ -40,10 +38,10 @@ func (r *trainRun) beginCheckpoint(ctx workflow.Context) error {
 		defer cancel()
 		out, err := r.keep(ctx, at)
 		if err == nil { // whoever asked need not wait for the iteration under way
-			r.state.Status.LatestCheckpoint, r.requests.answered = out.Checkpoint, taken
+			r.state.Status.LatestCheckpoint, r.requests.answered = out.checkpoint, taken
 			workflow.SetCurrentDetails(ctx, r.state.Status.markdown())
 		}
-		kept.Set(out, err)
+		done.Set(out, err)
 	})
 	return nil
 }
@@ -53,16 +51,16 @@ func (r *trainRun) settle(ctx workflow.Context) error {
 	if r.keeping == nil {
 		return nil
 	}
-	var out activities.CheckpointOutput
+	var out kept
 	err := r.keeping.Get(ctx, &out)
 	r.keeping = nil
 	if err != nil {
 		return err
 	}
 	s := &r.state
-	s.Own = out.Own
-	s.At = s.At.At(out.Checkpoint, out.Policy)
-	s.Status.Policy = out.Policy
+	s.Own = out.own
+	s.At = s.At.At(out.checkpoint, out.policy)
+	s.Status.Policy = out.policy
 	return nil
 }
 

@@ -34,6 +34,35 @@ func PutStream(ctx context.Context, s Store, body io.ReadSeeker) (Ref, error) {
 	return ref, nil
 }
 
+// Ensure stores body as the very object that ref names, unless it is there already. The right bytes under the key are never
+// replaced, whatever another writer believes; wrong ones are.
+func Ensure(ctx context.Context, s Store, ref Ref, body io.ReadSeeker) error {
+	same := func(o Info) bool { return o.Size == ref.Size && o.SHA256 == ref.SHA256 }
+	opts := PutOptions{SHA256: ref.SHA256, IfAbsent: true}
+	if o, err := s.Stat(ctx, ref.Key); err == nil {
+		if same(o) {
+			return nil
+		}
+		opts.IfAbsent, opts.IfMatch = false, o.ETag
+	}
+	if _, err := body.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	stored, err := s.Put(ctx, ref.Key, body, ref.Size, opts)
+	if errors.Is(err, ErrExists) || errors.Is(err, ErrConflict) { // another writer was faster
+		if now, serr := s.Stat(ctx, ref.Key); serr == nil && same(now) {
+			return nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("put %s: %w", ref.Key, err)
+	}
+	if !stored.SHA256.IsZero() && stored.SHA256 != ref.SHA256 {
+		return &CorruptError{Key: ref.Key, Want: ref.SHA256, Got: stored.SHA256, WantSize: ref.Size, GotSize: stored.Size}
+	}
+	return nil
+}
+
 // SumStream returns the digest of all that r gives, and how many bytes there are.
 func SumStream(r io.Reader) (Digest, int64, error) { return CopySum(io.Discard, r) }
 

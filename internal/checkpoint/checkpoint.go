@@ -1,8 +1,9 @@
 // Package checkpoint keeps a run's full state so that it can be trusted: parts first, the manifest last, every byte
 // verified on load, and nothing deleted that a run still needs.
 //
-// A checkpoint is the folder runs/RUN/checkpoints/STEP/. Its manifest.json is written last and once; without it there is
-// no checkpoint. Equal states have equal manifests: they hold neither time nor place of their making.
+// A checkpoint is the folder runs/RUN/checkpoints/STEP/. Put stores parts and a candidate; Commit gives the candidate the
+// name manifest.json, last and once; without it there is no checkpoint. Equal states have equal manifests: they hold
+// neither time nor place of their making.
 package checkpoint
 
 import (
@@ -10,7 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -21,7 +21,7 @@ import (
 	"multiattempt/internal/blob"
 )
 
-// FormatVersion is the version of the manifests that Save writes; docs/formats.md describes them.
+// FormatVersion is the version of the manifests that Put writes; docs/formats.md describes them.
 const FormatVersion = 1
 
 // Folders of a checkpoint.
@@ -93,65 +93,17 @@ func ParseKey(key string) (run string, step int, ok bool) {
 	return run, step, true
 }
 
-const manifestName = "manifest.json"
+const (
+	manifestName    = "manifest.json"
+	candidatePrefix = "manifest-"
+)
+
+// candidateKey is where a manifest lies from before it is committed until the checkpoint is deleted.
+func candidateKey(run string, step int, digest blob.Digest) string {
+	return stepPrefix(run, step) + candidatePrefix + digest.Short() + ".json"
+}
 
 func stepPrefix(run string, step int) string { return fmt.Sprintf("%s%06d/", Prefix(run), step) }
-
-// Save stores the files below dir (PolicyDir and StateDir) and then the manifest. It may be repeated: the same state gives
-// the same reference. A step that has a checkpoint with other content is ErrDiffers, and keeps it.
-func Save(ctx context.Context, s blob.Store, meta Meta, dir string) (Ref, error) {
-	m := Manifest{Version: FormatVersion, Meta: meta}
-	files, err := digestFiles(ctx, dir)
-	if err != nil {
-		return Ref{}, fmt.Errorf("checkpoint %s@%d: %w", meta.Run, meta.Step, err)
-	}
-	if len(files) == 0 {
-		return Ref{}, fmt.Errorf("checkpoint %s@%d: %s holds no files", meta.Run, meta.Step, dir)
-	}
-	// The parts' folder is named by their digests: what a fenced-off learner writes never mixes with this state's.
-	list, err := json.Marshal(files)
-	if err != nil {
-		return Ref{}, err
-	}
-	parts := stepPrefix(meta.Run, meta.Step) + "parts-" + blob.Sum(list).Short() + "/"
-	err = eachPart(ctx, len(files), func(ctx context.Context, i int) error {
-		files[i].Ref.Key = parts + files[i].Name
-		return putFile(ctx, s, files[i].Ref, filepath.Join(dir, filepath.FromSlash(files[i].Name)))
-	})
-	if err != nil {
-		return Ref{}, fmt.Errorf("checkpoint %s@%d: %w", meta.Run, meta.Step, err)
-	}
-	m.Files = files
-	b, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return Ref{}, err
-	}
-	ref, err := blob.PutAs(ctx, s, Key(meta.Run, meta.Step), b)
-	if errors.Is(err, blob.ErrExists) {
-		return Ref{}, fmt.Errorf("checkpoint %s@%d: %w: %w", meta.Run, meta.Step, ErrDiffers, err)
-	}
-	return Ref{Run: meta.Run, Step: meta.Step, Ref: ref}, err
-}
-
-// digestFiles lists the regular files below dir, ascending by name; their keys are still empty.
-func digestFiles(ctx context.Context, dir string) ([]blob.FolderFile, error) {
-	var files []blob.FolderFile
-	root := os.DirFS(dir)
-	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
-			files = append(files, blob.FolderFile{Name: name})
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	slices.SortFunc(files, func(a, b blob.FolderFile) int { return strings.Compare(a.Name, b.Name) })
-	return files, eachPart(ctx, len(files), func(_ context.Context, i int) (err error) {
-		files[i].Ref, err = digestFile(root, files[i].Name)
-		return err
-	})
-}
 
 // Find returns the reference of a step's checkpoint as it lies in the store, ErrNone when there is none.
 func Find(ctx context.Context, s blob.Store, run string, step int) (Ref, error) {

@@ -58,24 +58,14 @@ func digestFile(root fs.FS, name string) (blob.Ref, error) {
 	return blob.Ref{SHA256: digest, Size: n}, err
 }
 
-// putFile stores a local file under ref.Key, unless the very same object is there already.
+// putFile stores a local file as ref names it.
 func putFile(ctx context.Context, s blob.Store, ref blob.Ref, from string) error {
-	if o, err := s.Stat(ctx, ref.Key); err == nil && o.Size == ref.Size && o.SHA256 == ref.SHA256 {
-		return nil
-	}
 	f, err := os.Open(from)
 	if err != nil {
 		return err
 	}
 	defer f.Close() //nolint:errcheck // only read from
-	stored, err := s.Put(ctx, ref.Key, f, ref.Size, blob.PutOptions{SHA256: ref.SHA256})
-	if err != nil {
-		return err
-	}
-	if !stored.SHA256.IsZero() && stored.SHA256 != ref.SHA256 {
-		return &blob.CorruptError{Key: from, Want: ref.SHA256, Got: stored.SHA256, WantSize: ref.Size, GotSize: stored.Size}
-	}
-	return nil
+	return blob.Ensure(ctx, s, ref, f)
 }
 
 // getFile writes the object that ref names to a local file and verifies it. A mismatch is read once more, since a store

@@ -56,10 +56,16 @@ func Runs(ctx context.Context, s blob.Store) ([]string, error) {
 }
 
 // Inspect follows every reference from what a run keeps for good and reports what is missing, corrupt, or left over. It
-// changes nothing. Left over are only objects of steps up to the newest checkpoint: nothing that happens from now on can
-// refer to them any more.
+// changes nothing. Left over are only objects of steps up to the newest checkpoint, parts and candidates of checkpoints among
+// them: nothing that happens from now on can refer to them any more.
 func Inspect(ctx context.Context, s blob.Store, run string, o AuditOptions) (Audit, error) {
-	a := audit{Audit: Audit{Run: run}, store: s, options: o, have: map[string]blob.Info{}, seen: map[string]bool{}}
+	a := audit{Audit: Audit{Run: run}, store: s, options: o, have: map[string]blob.Info{}, seen: map[string]bool{}, unknown: map[int]bool{}}
+	// Before the listing, which then has every manifest up to this step.
+	if t, err := Resolve(ctx, s, run, Latest); err == nil {
+		a.latest = t.Checkpoint.Step
+	} else if !errors.Is(err, ErrNone) {
+		a.fault(Latest.key(run), "", err)
+	}
 	err := s.List(ctx, "runs/"+run+"/", func(i blob.Info) error {
 		a.have[i.Key] = i
 		a.Objects, a.Bytes = a.Objects+1, a.Bytes+i.Size
@@ -68,13 +74,8 @@ func Inspect(ctx context.Context, s blob.Store, run string, o AuditOptions) (Aud
 	if err != nil {
 		return a.Audit, err
 	}
-	if t, err := Resolve(ctx, s, run, Latest); err == nil {
-		a.latest = t.Checkpoint.Step
-	} else if !errors.Is(err, ErrNone) {
-		a.fault(Latest.key(run), "", err)
-	}
 	for key := range a.have {
-		if _, ofStep := a.step(key); (ofStep || parts.MatchString(key)) && !evidence.MatchString(key) {
+		if _, of := a.working(key); of && !evidence.MatchString(key) {
 			continue
 		}
 		a.seen[key] = true
@@ -83,8 +84,8 @@ func Inspect(ctx context.Context, s blob.Store, run string, o AuditOptions) (Aud
 		}
 	}
 	for key, i := range a.have {
-		step, ofStep := a.step(key)
-		if ofStep && step <= a.latest && !a.seen[key] && i.Modified.Before(o.Before) {
+		step, of := a.working(key)
+		if of && step <= a.latest && !a.seen[key] && !a.unread(key, step) && i.Modified.Before(o.Before) {
 			a.Orphans = append(a.Orphans, i)
 		}
 	}
@@ -101,23 +102,36 @@ type audit struct {
 	latest  int
 	have    map[string]blob.Info
 	seen    map[string]bool // referred to
+	unknown map[int]bool    // steps with manifests that cannot be read: which parts are theirs is not known
 }
 
 var (
-	// parts are what only a manifest refers to.
-	parts = regexp.MustCompile(`^runs/[^/]+/checkpoints/\d+/parts-`)
 	// evidence of a step that failed, for people.
 	evidence = regexp.MustCompile(`^runs/[^/]+/steps/\d+/bad-batch-`)
 	// weights of a step, which the next checkpoint makes superfluous and deletes.
 	weights = regexp.MustCompile(`^runs/[^/]+/steps/\d+/policy/`)
 )
 
-// step returns the step whose working objects key belongs to.
-func (a *audit) step(key string) (int, bool) {
-	rest, ok := strings.CutPrefix(key, "runs/"+a.Run+"/steps/")
+// working returns the step whose working objects, or whose checkpoint's parts, key belongs to: what counts only while
+// something refers to it.
+func (a *audit) working(key string) (int, bool) {
+	if step, ok := stepOf(key, "runs/"+a.Run+"/steps/"); ok {
+		return step, true
+	}
+	step, ok := stepOf(key, Prefix(a.Run))
+	return step, ok && key != Key(a.Run, step)
+}
+
+// stepOf returns the step in prefix/STEP/….
+func stepOf(key, prefix string) (int, bool) {
+	rest, ok := strings.CutPrefix(key, prefix)
 	digits, _, cut := strings.Cut(rest, "/")
 	n, err := strconv.Atoi(digits)
 	return n, ok && cut && err == nil
+}
+
+func (a *audit) unread(key string, step int) bool {
+	return a.unknown[step] && strings.HasPrefix(key, Prefix(a.Run))
 }
 
 func (a *audit) fault(key, from string, err error) {
@@ -140,8 +154,10 @@ func (a *audit) root(ctx context.Context, key string) error {
 		a.Checkpoints++
 		ref := Ref{Run: run, Step: step, Ref: blob.Ref{Key: key, SHA256: blob.Sum(b), Size: int64(len(b))}}
 		if _, err := parse(ref, b); err != nil {
+			a.unknown[step] = true
 			return a.note(ctx, key, "", err)
 		}
+		a.seen[candidateKey(run, step, ref.SHA256)] = true
 	}
 	if step, ok := recordStep(key); ok { // the copy of which it was made, which the run's status names
 		a.seen[fmt.Sprintf("runs/%s/steps/%06d/record-%s.json", a.Run, step, blob.Sum(b).Short())] = true

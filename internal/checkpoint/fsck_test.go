@@ -69,6 +69,32 @@ func TestInspectionFindsWhatIsLeftOverAndNothingElse(t *testing.T) {
 	require.Equal(t, []string{"other", "r"}, runs)
 }
 
+// TestInspectionFindsPartsBesideKeptManifests: what learners left that were given up for dead in the middle of a checkpoint.
+func TestInspectionFindsPartsBesideKeptManifests(t *testing.T) {
+	s, _ := populated(t)
+	before := keys(t, s)
+	propose(t, s, 1, "of a learner given up for dead")
+	propose(t, s, 2, "of another one")
+	stale := len(keys(t, s)) - len(before)
+	require.Equal(t, 10, stale, "four parts and a candidate each")
+	propose(t, s, 3, "of the checkpoint under way")
+	a := inspect(t, s)
+	require.Empty(t, a.Faults)
+	require.Len(t, a.Orphans, 1+stale)
+	require.NoError(t, checkpoint.Collect(t.Context(), s, a))
+	require.Equal(t, []int{1, 2}, steps(t, s))
+	again := inspect(t, s)
+	require.Empty(t, again.Orphans)
+	_, err := checkpoint.Commit(t.Context(), s, "r", 3, propose(t, s, 3, "of the checkpoint under way"))
+	require.NoError(t, err)
+	require.Len(t, steps(t, s), 3)
+
+	put(t, s, checkpoint.Key("r", 1), "nonsense")
+	a = inspect(t, s)
+	require.NotEmpty(t, a.Faults)
+	require.Empty(t, a.Orphans, "which parts were its own is not known")
+}
+
 func TestInspectionFindsFaults(t *testing.T) {
 	for name, c := range map[string]struct {
 		key, text string // empty text: deleted

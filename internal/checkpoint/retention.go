@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,9 +14,9 @@ import (
 
 // Retention says which of a run's checkpoints stay. What latest or best points at always does.
 type Retention struct {
-	Keep      int   // the newest so many, at least 1
-	KeepEvery int   // and those whose step is a multiple of it; 0: none
-	Pinned    []int // and these steps
+	Keep      int   `json:"keep"`                 // the newest so many, at least 1
+	KeepEvery int   `json:"keep_every,omitempty"` // and those whose step is a multiple of it; 0: none
+	Pinned    []int `json:"pinned,omitempty"`     // and these steps
 }
 
 // keeps reports whether a step stays for its own sake.
@@ -27,15 +28,8 @@ func (r Retention) keeps(step int) bool {
 // is no checkpoint; parts without a manifest below the latest step, left by such a deletion or by a learner that died, go
 // too.
 func Prune(ctx context.Context, s blob.Store, run string, r Retention) (deleted []int, err error) {
-	refs, err := List(ctx, s, run)
-	if err != nil {
-		return nil, err
-	}
-	whole, stays, latest := map[int]bool{}, map[int]bool{}, 0
-	for _, ref := range refs {
-		whole[ref.Step] = true
-	}
-	for _, p := range []Pointer{Latest, Best} {
+	stays, latest := map[int]bool{}, 0
+	for _, p := range []Pointer{Latest, Best} { // before the listing: what is below them now has its manifest then, or never
 		t, err := Resolve(ctx, s, run, p)
 		if err != nil && !errors.Is(err, ErrNone) {
 			return nil, err
@@ -47,40 +41,73 @@ func Prune(ctx context.Context, s blob.Store, run string, r Retention) (deleted 
 			latest = t.Checkpoint.Step
 		}
 	}
-	for _, ref := range refs[:max(0, len(refs)-max(1, r.Keep))] {
-		if stays[ref.Step] || r.keeps(ref.Step) {
+	objects, steps, err := stepObjects(ctx, s, run)
+	if err != nil {
+		return nil, err
+	}
+	whole := map[int]bool{}
+	for _, step := range steps {
+		whole[step] = true
+	}
+	for _, step := range steps[:max(0, len(steps)-max(1, r.Keep))] {
+		if stays[step] || r.keeps(step) {
 			continue
 		}
-		if err := remove(ctx, s, ref); err != nil {
-			return deleted, fmt.Errorf("delete checkpoint %s@%d: %w", run, ref.Step, err)
+		if err := remove(ctx, s, Key(run, step), objects[step]); err != nil {
+			return deleted, fmt.Errorf("delete checkpoint %s@%d: %w", run, step, err)
 		}
-		deleted = append(deleted, ref.Step)
+		deleted = append(deleted, step)
 	}
-	return deleted, sweep(ctx, s, run, func(step int) bool { return step >= latest || whole[step] })
+	var left []string
+	for step, keys := range objects {
+		if step < latest && !whole[step] {
+			left = append(left, keys...)
+		}
+	}
+	return deleted, deleteAll(ctx, s, left)
 }
 
-// remove deletes a checkpoint, its manifest first.
-func remove(ctx context.Context, s blob.Store, ref Ref) error {
-	if err := s.Delete(ctx, ref.Key); err != nil {
-		return err
-	}
-	return sweep(ctx, s, ref.Run, func(step int) bool { return step != ref.Step })
-}
-
-// sweep deletes every object of the run's steps that keep does not name.
-func sweep(ctx context.Context, s blob.Store, run string, keep func(step int) bool) error {
-	var parts []string
-	err := s.List(ctx, Prefix(run), func(o blob.Info) error {
+// stepObjects lists everything below the run's checkpoints by step, and the steps that have a manifest, ascending.
+func stepObjects(ctx context.Context, s blob.Store, run string) (objects map[int][]string, steps []int, err error) {
+	objects = map[int][]string{}
+	err = s.List(ctx, Prefix(run), func(o blob.Info) error {
 		digits, _, _ := strings.Cut(strings.TrimPrefix(o.Key, Prefix(run)), "/")
-		if step, err := strconv.Atoi(digits); err == nil && !keep(step) {
-			parts = append(parts, o.Key)
+		step, err := strconv.Atoi(digits)
+		if err != nil {
+			return nil //nolint:nilerr // nothing of ours
+		}
+		objects[step] = append(objects[step], o.Key)
+		if o.Key == Key(run, step) {
+			steps = append(steps, step)
 		}
 		return nil
 	})
-	for _, key := range parts {
-		err = errors.Join(err, s.Delete(ctx, key))
+	slices.Sort(steps)
+	return objects, steps, err
+}
+
+// remove deletes a checkpoint: candidates, then the manifest, then the parts. Commit relies on that order.
+func remove(ctx context.Context, s blob.Store, manifest string, objects []string) error {
+	var candidates, rest []string
+	for _, key := range objects {
+		switch {
+		case strings.HasPrefix(path.Base(key), candidatePrefix) && path.Dir(key) == path.Dir(manifest):
+			candidates = append(candidates, key)
+		case key != manifest:
+			rest = append(rest, key)
+		}
 	}
-	return err
+	for _, keys := range [][]string{candidates, {manifest}, rest} {
+		if err := deleteAll(ctx, s, keys); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deleteAll deletes objects, several at the same time.
+func deleteAll(ctx context.Context, s blob.Store, keys []string) error {
+	return eachPart(ctx, len(keys), func(ctx context.Context, i int) error { return s.Delete(ctx, keys[i]) })
 }
 
 // Erase deletes everything that a run has in the store, so that it may start over, and returns the number of objects. The

@@ -92,7 +92,7 @@ func (m *marking) all(ctx context.Context) error {
 		if err := m.text(ctx, b); err != nil {
 			return err
 		}
-		if _, _, ok := ParseKey(key); ok {
+		if _, _, ok := ParseKey(key); ok || candidates.MatchString(key) { // a candidate may be committed yet
 			if err := m.policy(ctx, b); err != nil {
 				return fmt.Errorf("%s: %w: %w", key, ErrUnreadable, err)
 			}
@@ -100,6 +100,8 @@ func (m *marking) all(ctx context.Context) error {
 	}
 	return nil
 }
+
+var candidates = regexp.MustCompile(`^runs/.*/checkpoints/\d+/` + candidatePrefix + `[0-9a-f]+\.json$`)
 
 // policy marks the list of a checkpoint's policy folder, by which workflows name the policy.
 func (m *marking) policy(ctx context.Context, manifest []byte) error {

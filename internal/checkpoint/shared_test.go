@@ -1,6 +1,7 @@
 package checkpoint_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +46,14 @@ func newShared(t *testing.T) shared {
 	list, err := blob.PutFolder(t.Context(), s, m.Folder(checkpoint.PolicyDir))
 	require.NoError(t, err)
 	s.used[list.Key] = "list of a checkpoint's policy, which only workflows name"
+
+	under, err := blob.Load(t.Context(), s, propose(t, s, 3, "c"))
+	require.NoError(t, err)
+	m = checkpoint.Manifest{}
+	require.NoError(t, json.Unmarshal(under, &m))
+	list, err = blob.PutFolder(t.Context(), s, m.Folder(checkpoint.PolicyDir))
+	require.NoError(t, err)
+	s.used[list.Key] = "list of a candidate's policy"
 
 	folder(s.unused, "an erased run")
 	s.unused[object("a file of a model whose upload ended half-way").Key] = "a file"
