@@ -157,7 +157,7 @@ func TestMemoryStaysFlat(t *testing.T) {
 		late = f
 	}
 	c.finish(t, "long")
-	require.Less(t, late.megabytes, 1.5*early.megabytes+50)
+	require.Less(t, late.megabytes, 1.15*early.megabytes)
 	require.LessOrEqual(t, late.descriptors, early.descriptors+20)
 	require.LessOrEqual(t, late.files, early.files+20)
 }

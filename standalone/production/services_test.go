@@ -118,12 +118,16 @@ func (h *host) get(url string) string {
 	return string(b)
 }
 
-// loop is the quickstart's: train both arms, evaluate, compare; then steer a run with the plain temporal command.
+// loop is that of `multiattempt quickstart --small`: train both arms, evaluate, compare; then steer a run with the plain
+// temporal command.
 func (h *host) loop() {
 	h.t.Helper()
-	h.multiattempt("train", "--preset", "tiny", "--run", "multi", "--follow")
-	h.multiattempt("train", "--preset", "tiny", "--run", "single", "--set", "attempts.max=1", "--follow")
-	require.Contains(h.t, h.multiattempt("compare", "single", "multi"), "multi")
+	began := time.Now()
+	h.multiattempt("train", "--preset", "quickstart-small", "--run", "multi", "--follow")
+	h.multiattempt("train", "--preset", "quickstart-small-single", "--run", "single", "--follow")
+	compared := h.multiattempt("compare", "single", "multi")
+	h.t.Logf("both arms of quickstart-small after %s:\n%s", time.Since(began).Round(time.Second), compared)
+	require.Contains(h.t, compared, "multi")
 	require.Contains(h.t, h.multiattempt("runs"), "multi")
 	require.Contains(h.t, h.multiattempt("export-metrics", "multi", "--csv", "-"), "reward/reward_mean_per_episode")
 
