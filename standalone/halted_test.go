@@ -90,11 +90,12 @@ type halt struct {
 // halts are the places of TestAPausedWorkerThatWakesUpChangesNothing. Learners and samplers compute something else than those
 // that take over. What a control worker is about to write at a record or a checkpoint is decided: it cannot be anything else.
 var halts = map[string]halt{
-	"in an update":                  {at: failpoint{At: "step", Count: 3, Spoil: true}, roles: "learner", others: "control,rollout"},
-	"between parts of a checkpoint": {at: failpoint{At: "before-put", Key: `checkpoints/\d+/parts-.*/state/`, Spoil: true}, roles: "learner", others: "control,rollout"},
-	"between manifest and pointer":  {at: failpoint{At: "before-put", Key: `latest\.json`}, roles: "control", others: "rollout,learner"},
-	"in a rollout":                  {at: failpoint{At: "sample", Count: 9, Spoil: true}, roles: "rollout", others: "control,learner"},
-	"before a record":               {at: failpoint{At: "before-put", Key: `/records/`, Count: 2}, roles: "control", others: "rollout,learner"},
+	"in an update":                       {at: failpoint{At: "step", Count: 3, Spoil: true}, roles: "learner", others: "control,rollout"},
+	"between parts of a checkpoint":      {at: failpoint{At: "before-put", Key: `checkpoints/\d+/parts-.*/state/`, Spoil: true}, roles: "learner", others: "control,rollout"},
+	"between a candidate and its commit": {at: failpoint{At: "after-put", Key: `checkpoints/\d+/manifest-`, Spoil: true}, roles: "learner", others: "control,rollout"},
+	"between manifest and pointer":       {at: failpoint{At: "before-put", Key: `latest\.json`}, roles: "control", others: "rollout,learner"},
+	"in a rollout":                       {at: failpoint{At: "sample", Count: 9, Spoil: true}, roles: "rollout", others: "control,learner"},
+	"before a record":                    {at: failpoint{At: "before-put", Key: `/records/`, Count: 2}, roles: "control", others: "rollout,learner"},
 }
 
 // TestAPausedWorkerThatWakesUpChangesNothing halts a worker past its heartbeat, lets another take over, and wakes it up. It goes

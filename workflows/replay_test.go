@@ -98,7 +98,7 @@ func eventsApart(events []*historypb.HistoryEvent, from, to int) (n int) {
 			n++
 		case checkpoints[e.GetActivityTaskCompletedEventAttributes().GetScheduledEventId()]:
 			n += 1 + task
-		case e.GetStartChildWorkflowExecutionInitiatedEventAttributes() != nil:
+		case e.GetStartChildWorkflowExecutionInitiatedEventAttributes() != nil, commitsCheckpoint(e):
 			n++
 		case e.GetChildWorkflowExecutionStartedEventAttributes() != nil, e.GetChildWorkflowExecutionCompletedEventAttributes() != nil:
 			n += 1 + task
@@ -109,6 +109,16 @@ func eventsApart(events []*historypb.HistoryEvent, from, to int) (n int) {
 		}
 	}
 	return n
+}
+
+// commitsCheckpoint reports whether an event is the trace of the local activity that commits a checkpoint.
+func commitsCheckpoint(e *historypb.HistoryEvent) bool {
+	for _, p := range e.GetMarkerRecordedEventAttributes().GetDetails()["data"].GetPayloads() {
+		if strings.Contains(string(p.Data), `"ActivityType":"CommitCheckpoint"`) {
+			return true
+		}
+	}
+	return false
 }
 
 // TestPayloadsHoldReferencesOnly keeps tensors and dialogues out of histories.
