@@ -5,6 +5,7 @@ package activities
 import (
 	"context"
 	"io/fs"
+	"time"
 
 	sdkworker "go.temporal.io/sdk/worker"
 
@@ -27,6 +28,9 @@ type Engine interface {
 	FitsEvaluation(ctx context.Context, dir string, run spec.Run) error
 	// FitsTuning is FitsTraining for a fine-tuning whose longest dialogue has so many tokens.
 	FitsTuning(ctx context.Context, dir string, f spec.Finetune, longest int) error
+	// Patience says how long what the device does at present may take before it must be taken for stuck: long for what it
+	// compiles or does for the first time, 0 when it is idle.
+	Patience() time.Duration
 	// NewSampler loads the weights of a model folder for sampling.
 	NewSampler(ctx context.Context, dir string) (Sampler, error)
 	// NewLearner loads policy, critic and reference.

@@ -24,6 +24,8 @@ var (
 	// ErrReplay: repeating stored steps gave other weights than those published. The learner's machine, backend or build
 	// differs from the one that made them, or something is not deterministic.
 	ErrReplay = errors.New("repeated steps gave other weights")
+	// ErrHangs: a sampler of this worker makes no progress, so that its device cannot be relied on.
+	ErrHangs = errors.New("a rollout of this worker hangs: end the worker and start it again")
 	// ErrRunExists: the run's name belongs to a run with other settings.
 	ErrRunExists = errors.New("run exists with other settings")
 )

@@ -13,8 +13,11 @@ const (
 	// short one of the kill tests included.
 	beatEvery = time.Second
 	// stallLimit is how long an activity may do so without progress; then it falls silent and is given to another worker.
-	// Compiling the programs of a large model is the longest silence of a healthy one.
+	// Loading a large model and compiling its programs are the longest silences of a healthy one.
 	stallLimit = 20 * time.Minute
+	// stepLimit is its place where progress comes at every step of the device, in a rollout: whoever makes none falls silent
+	// at once, and the heartbeat time-out alone decides.
+	stepLimit = 2 * beatEvery
 )
 
 // Progress is what an activity's heartbeat says.
@@ -31,6 +34,8 @@ type pulse struct {
 	mu     sync.Mutex
 	latest Progress
 	at     time.Time
+	// patience says, while every step of the device is reported, how long the one under way may take; nil at other times.
+	patience func() time.Duration
 }
 
 // beat starts the heartbeat of the activity in ctx; stop ends it. The activity reports whenever something is done.
@@ -75,14 +80,30 @@ func (p *pulse) report(latest Progress) {
 	p.latest, p.at = latest, time.Now()
 }
 
+// steps says that from now on every step of the device is reported, until the caller ends it.
+func (p *pulse) steps(patience func() time.Duration) (end func()) {
+	set := func(patience func() time.Duration) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.patience, p.at = patience, time.Now()
+	}
+	set(patience)
+	return func() { set(nil) }
+}
+
 // counter returns a callback that reports how many of something are done.
 func (p *pulse) counter(what string, of int) func(done int) {
 	p.report(Progress{What: what, Of: of})
 	return func(done int) { p.report(Progress{What: what, Done: done, Of: of}) }
 }
 
+// since returns the newest progress, and whether it is new enough to speak of.
 func (p *pulse) since(now time.Time) (Progress, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.latest, now.Sub(p.at) < stallLimit
+	limit := stallLimit
+	if p.patience != nil {
+		limit = max(stepLimit, p.patience())
+	}
+	return p.latest, now.Sub(p.at) < limit
 }

@@ -15,17 +15,27 @@ import (
 // Rollouts are the activities of a worker that samples.
 type Rollouts struct {
 	store    blob.Store
+	engine   Engine
 	samplers *samplers
+	pulses   pulses
 }
 
 // NewRollouts returns the activities of a worker that samples with engine.
 func NewRollouts(store blob.Store, engine Engine, models *Models) *Rollouts {
-	return &Rollouts{store: store, samplers: newSamplers(engine, models)}
+	return &Rollouts{store: store, engine: engine, samplers: newSamplers(engine, models)}
 }
 
-// Rollout samples one shard of episodes with the policy named by its input. Repeated, it gives the same reference.
+// Rollout samples one shard of episodes with the policy named by its input. Repeated, it gives the same reference. A worker
+// whose sampler hangs takes no further shard.
 func (r *Rollouts) Rollout(ctx context.Context, in RolloutInput) (RolloutOutput, error) {
-	return alive(ctx, func(p *pulse) (RolloutOutput, error) { return r.rollout(ctx, in, p) })
+	return alive(ctx, func(p *pulse) (RolloutOutput, error) {
+		leave, err := r.pulses.enter(p)
+		if err != nil {
+			return RolloutOutput{}, err
+		}
+		defer leave()
+		return r.rollout(ctx, in, p)
+	})
 }
 
 func (r *Rollouts) rollout(ctx context.Context, in RolloutInput, pulse *pulse) (RolloutOutput, error) {
@@ -37,6 +47,7 @@ func (r *Rollouts) rollout(ctx context.Context, in RolloutInput, pulse *pulse) (
 	if err != nil {
 		return RolloutOutput{}, err
 	}
+	pulse.report(Progress{What: "load the policy"})
 	sampler, done, err := r.samplers.use(ctx, in.Policy, func(dir string) error {
 		if in.Evaluate {
 			return r.samplers.engine.FitsEvaluation(ctx, dir, run)
@@ -53,7 +64,9 @@ func (r *Rollouts) rollout(ctx context.Context, in RolloutInput, pulse *pulse) (
 		pulse.report(Progress{What: "episodes", Done: done, Of: len(shown) * settings.GroupSize, Tokens: int(timed.tokens.Load())})
 	}
 	count(0)
+	ended := pulse.steps(r.engine.Patience)
 	episodes, err := rollout.Run(ctx, &timed, sampler.template, timed.grade, shown, settings, count)
+	ended()
 	if err != nil {
 		return RolloutOutput{}, fmt.Errorf("shard %d of %d: %w", in.Shard+1, in.Shards, err)
 	}

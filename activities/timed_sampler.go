@@ -31,13 +31,13 @@ func (r countedRow) Sampled(d policy.Draw) {
 }
 
 // Sample implements policy.Sampler.
-func (s *timedSampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params, finished func(done int)) error {
+func (s *timedSampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params, progress func(done int)) error {
 	counted := make([]policy.Row, len(rows))
 	for i, r := range rows {
 		counted[i] = countedRow{Row: r, tokens: &s.tokens}
 	}
 	began := time.Now()
-	err := s.Sampler.Sample(ctx, counted, p, finished)
+	err := s.Sampler.Sample(ctx, counted, p, progress)
 	s.sampling += time.Since(began)
 	return err
 }

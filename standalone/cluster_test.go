@@ -73,6 +73,7 @@ type failpoint struct {
 	Key   string `json:"key,omitempty"`
 	Count int    `json:"count,omitempty"`
 	Halt  bool   `json:"halt,omitempty"`
+	Hang  bool   `json:"hang,omitempty"`
 	Spoil bool   `json:"spoil,omitempty"`
 	File  string `json:"file"`
 }

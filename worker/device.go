@@ -57,6 +57,9 @@ func (d device) Describe(dir string) (activities.ModelInfo, error) {
 // Check reads a folder's weights.
 func (d device) Check(dir string) error { return permanent(engine.CheckFolder(dir)) }
 
+// Patience says how long the device may take for what it does.
+func (d device) Patience() time.Duration { return d.backend.Patience() }
+
 // NewSampler loads a model folder for sampling.
 func (d device) NewSampler(ctx context.Context, dir string) (activities.Sampler, error) {
 	model, err := engine.LoadFolder(dir)
@@ -75,9 +78,9 @@ type sampler struct {
 	device device
 }
 
-func (s sampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params, finished func(int)) error {
+func (s sampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params, progress func(int)) error {
 	before, compiled := s.Stats(), s.device.backend.Compilations()
-	err := permanent(advised(s.Sampler.Sample(ctx, rows, p, finished)))
+	err := permanent(advised(s.Sampler.Sample(ctx, rows, p, progress)))
 	s.report(ctx, len(rows), before, compiled)
 	return err
 }

@@ -34,6 +34,7 @@ type failpoint struct {
 	Key   string `json:"key"`   // of puts and deletions: a regular expression that the object's key matches
 	Count int    `json:"count"` // how manieth time it counts; 0 and 1: the first
 	Halt  bool   `json:"halt"`  // SIGSTOP in place of SIGKILL; what it was doing goes on afterwards, whatever the server says
+	Hang  bool   `json:"hang"`  // whoever comes here waits for ever, and the process goes on without it
 	Spoil bool   `json:"spoil"` // what halts computes something else than others: see pointedLearner and pointedSampler
 	File  string `json:"file"`  // written just before, for the test to see; FILE.over when what halted has returned, FILE.wrote its objects
 
@@ -68,17 +69,27 @@ func (p *failpoint) hit(at, key string) {
 	if p.hits++; p.hits != max(1, p.Count) {
 		return
 	}
+	if p.Hang {
+		p.note(at, key)
+		p.mu.Unlock() // for the process's other work
+		select {}
+	}
 	signal := syscall.SIGKILL
 	if p.Halt {
 		signal, p.halted = syscall.SIGSTOP, true
 	}
-	if err := os.WriteFile(p.File, []byte(at+" "+key+"\n"), 0o644); err != nil {
-		panic(err)
-	}
+	p.note(at, key)
 	if err := syscall.Kill(os.Getpid(), signal); err != nil {
 		panic(err)
 	}
 	time.Sleep(time.Second) // the signal is on its way
+}
+
+// note lets the test see that the place was reached.
+func (p *failpoint) note(at, key string) {
+	if err := os.WriteFile(p.File, []byte(at+" "+key+"\n"), 0o644); err != nil {
+		panic(err)
+	}
 }
 
 // woken reports whether the process halted and goes on again.
@@ -172,17 +183,21 @@ func (e pointedEngine) NewLearner(ctx context.Context, o activities.LearnerOptio
 // pointedSampler draws other tokens once it is spoilt.
 type pointedSampler struct{ activities.Sampler }
 
-func (s pointedSampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params, finished func(int)) error {
+func (s pointedSampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params, progress func(int)) error {
 	if spoilt(ctx) {
 		rows = slices.Clone(rows)
 		for i, row := range rows {
 			rows[i] = pointedRow{row}
 		}
 	}
+	ended := 0
 	return s.Sampler.Sample(ctx, rows, p, func(n int) {
-		point().hit("sample", "")
-		if finished != nil {
-			finished(n)
+		if n > ended { // a row, not only a step
+			ended = n
+			point().hit("sample", "")
+		}
+		if progress != nil {
+			progress(n)
 		}
 	})
 }

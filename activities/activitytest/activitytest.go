@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -42,6 +43,10 @@ type Engine struct {
 	Broken error
 	// Full is what FitsTraining, FitsEvaluation and FitsTuning say of everything.
 	Full error
+	// OnSampler, when not nil, wraps every new sampler.
+	OnSampler func(activities.Sampler) activities.Sampler
+	// Slow is what Patience answers.
+	Slow time.Duration
 	// OnTold, when not nil, hears the settings of everything that is made, and those of every sampling: what a bigram model
 	// has no use for, too. Folders are left out.
 	OnTold func(settings string)
@@ -79,6 +84,9 @@ func (e *Engine) FitsEvaluation(context.Context, string, spec.Run) error { retur
 // FitsTuning implements activities.Engine.
 func (e *Engine) FitsTuning(context.Context, string, spec.Finetune, int) error { return e.Full }
 
+// Patience implements activities.Engine.
+func (e *Engine) Patience() time.Duration { return e.Slow }
+
 // told reports settings.
 func (e *Engine) told(settings any) {
 	if e.OnTold != nil {
@@ -90,10 +98,17 @@ func (e *Engine) told(settings any) {
 func (e *Engine) NewSampler(_ context.Context, dir string) (activities.Sampler, error) {
 	e.count(&e.samplers, 1)
 	s, err := updatetest.NewSampler(dir)
-	if err != nil || e.OnTold == nil {
-		return s, err
+	if err != nil {
+		return nil, err
 	}
-	return toldSampler{s, e}, nil
+	made := activities.Sampler(s)
+	if e.OnSampler != nil {
+		made = e.OnSampler(made)
+	}
+	if e.OnTold != nil {
+		made = toldSampler{made, e}
+	}
+	return made, nil
 }
 
 // toldSampler reports what it is asked to sample with.
@@ -102,9 +117,9 @@ type toldSampler struct {
 	engine *Engine
 }
 
-func (s toldSampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params, finished func(done int)) error {
+func (s toldSampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params, progress func(done int)) error {
 	s.engine.told(p)
-	return s.Sampler.Sample(ctx, rows, p, finished)
+	return s.Sampler.Sample(ctx, rows, p, progress)
 }
 
 // NewLearner implements activities.Engine.

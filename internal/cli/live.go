@@ -17,7 +17,6 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 
-	"multiattempt/activities"
 	"multiattempt/internal/web"
 	"multiattempt/worker"
 	"multiattempt/workflows"
@@ -172,8 +171,7 @@ func (l *live) addStages(r *web.LiveRun, pending []*workflowpb.PendingActivityIn
 		if names[kind] > 1 {
 			stage.Name = fmt.Sprintf("%s %d of %d", stage.Name, nth[kind], names[kind])
 		}
-		var p activities.Progress
-		if a.HeartbeatDetails != nil && l.payloads.FromPayloads(a.HeartbeatDetails, &p) == nil {
+		if p, told := progressOf(a, l.payloads); told {
 			stage.What, stage.Done, stage.Of = p.What, p.Done, p.Of
 		}
 		r.Stages = append(r.Stages, stage)

@@ -64,6 +64,12 @@ type shard struct {
 	pending, started bool
 }
 
+// progressOf reads an activity's newest heartbeat; told is false when there was none that can be read.
+func progressOf(a *workflowpb.PendingActivityInfo, payloads converter.DataConverter) (p activities.Progress, told bool) {
+	told = a.HeartbeatDetails != nil && payloads.FromPayloads(a.HeartbeatDetails, &p) == nil
+	return p, told
+}
+
 // stageRow remembers a stage between two looks.
 type stageRow struct {
 	state        stageState
@@ -182,9 +188,12 @@ func (r *stageRow) see(now time.Time, pending []*workflowpb.PendingActivityInfo,
 			r.shards[a.ActivityId] = s
 		}
 		s.pending, s.started = true, a.State == enumspb.PENDING_ACTIVITY_STATE_STARTED
-		var p activities.Progress
-		if a.HeartbeatDetails == nil || payloads.FromPayloads(a.HeartbeatDetails, &p) != nil {
+		p, told := progressOf(a, payloads)
+		if !told {
 			continue
+		}
+		if r.counts() && p.Of == 0 && several {
+			continue // it gets ready to do what the others count
 		}
 		s.Progress = p
 		what := p.What
@@ -208,6 +217,16 @@ func (r *stageRow) see(now time.Time, pending []*workflowpb.PendingActivityInfo,
 	if r.state == stageActive {
 		r.measure(now)
 	}
+}
+
+// counts reports whether any of the activities says how much it has to do.
+func (r *stageRow) counts() bool {
+	for _, s := range r.shards {
+		if s.Of > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // queued reports whether no worker has taken any of the activities.

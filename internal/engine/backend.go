@@ -41,6 +41,7 @@ type Backend struct {
 	shared  bool  // the device computes in the host's memory
 
 	programs *programs // of all devices
+	paces    *paces    // of all devices
 }
 
 // Open returns the backend for a choice: Auto (also ""), XLA, XLACUDA or PureGo. It never downloads anything.
@@ -72,7 +73,7 @@ func Open(choice string) (*Backend, error) {
 }
 
 func newBackend(b compute.Backend, name string) *Backend {
-	return &Backend{compute: b, name: name, shared: b.HasSharedBuffers(), programs: &programs{compiled: map[string]*graph.Graph{}}}
+	return &Backend{compute: b, name: name, shared: b.HasSharedBuffers(), programs: &programs{compiled: map[string]*graph.Graph{}}, paces: newPaces()}
 }
 
 // openGo opens GoMLX's own backend, without a limit to its workers: a limited pool can deadlock on machines with few

@@ -34,6 +34,8 @@ func (p *programs) free() {
 type program struct {
 	graph  *graph.Graph
 	device compute.DeviceNum
+	key    string
+	paces  *paces
 }
 
 // program returns the program for a key, which it compiles when it is asked for the first time. The key must determine
@@ -43,8 +45,9 @@ func (b *Backend) program(key string, build func(g *graph.Graph) []*graph.Node) 
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	if g, ok := all.compiled[key]; ok {
-		return &program{g, b.device}, nil
+		return &program{g, b.device, key, b.paces}, nil
 	}
+	defer b.paces.begin(key)(false)
 	start := time.Now()
 	g := graph.NewGraph(b.compute, key)
 	var err error
@@ -57,7 +60,7 @@ func (b *Backend) program(key string, build func(g *graph.Graph) []*graph.Node) 
 	all.compiled[key] = g
 	all.count.Count++
 	all.count.Time += time.Since(start)
-	return &program{g, b.device}, nil
+	return &program{g, b.device, key, b.paces}, nil
 }
 
 // Compilations says how many programs a backend has compiled and how long that took, building their graphs included.
@@ -76,7 +79,16 @@ func (b *Backend) Compilations() Compilations {
 // run executes the program on its device, where its inputs are. Inputs stay the caller's; outputs are new and
 // the caller's.
 func (p *program) run(inputs []compute.Buffer) ([]compute.Buffer, error) {
-	return p.graph.Executable().Execute(inputs, make([]bool, len(inputs)), p.device)
+	return p.execute(inputs, make([]bool, len(inputs)))
+}
+
+// execute waits until the outputs are there.
+func (p *program) execute(inputs []compute.Buffer, donate []bool) (outputs []compute.Buffer, err error) {
+	ran, end := false, p.paces.begin(p.key)
+	defer func() { end(ran) }()
+	outputs, err = p.graph.Executable().Execute(inputs, donate, p.device)
+	ran = err == nil
+	return outputs, err
 }
 
 // runDonating is run with the inputs from number `from` on given away: they are freed, whether it succeeds or not.
@@ -85,7 +97,7 @@ func (p *program) runDonating(from int, inputs []compute.Buffer) ([]compute.Buff
 	for i := from; i < len(inputs); i++ {
 		donate[i] = true
 	}
-	outputs, err := p.graph.Executable().Execute(inputs, donate, p.device)
+	outputs, err := p.execute(inputs, donate)
 	if err != nil {
 		free(inputs[from:]...)
 	}

@@ -115,7 +115,7 @@ func (s *Sampler) Close() {
 
 // Sample drives every row to its end, as policy.Sampler says. Rows are served in order: the first ones start at once,
 // each later one when a place is free, so that what a row holds never depends on chance.
-func (s *Sampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params, finished func(done int)) error {
+func (s *Sampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params, progress func(done int)) error {
 	if err := s.check(p); err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (s *Sampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params
 	if err != nil {
 		return err
 	}
-	lanes, err := s.lanes(plan.Slots, &shard{rows: rows, finished: finished}, p)
+	lanes, err := s.lanes(plan.Slots, &shard{rows: rows, progress: progress}, p)
 	defer lanes.free()
 	if err != nil {
 		return err

@@ -12,8 +12,8 @@ import (
 // shard is one call of Sample: its rows, which one or more running batches take in turn.
 type shard struct {
 	rows     []policy.Row
-	finished func(done int)
-	next     int // rows[next:] have not started
+	progress func(done int) // after each row that ends, and each step that ends none; may be nil
+	next     int            // rows[next:] have not started
 	done     int
 }
 
@@ -109,9 +109,7 @@ func (r *run) queue(p *place, action policy.Action) error {
 	if action.Done {
 		*p = place{row: -1}
 		r.done++
-		if r.finished != nil {
-			r.finished(r.done)
-		}
+		r.tell()
 		return nil
 	}
 	r.forced += len(action.Force)
@@ -128,6 +126,13 @@ func (r *run) queue(p *place, action policy.Action) error {
 		}
 	}
 	return nil
+}
+
+// tell reports how many rows have ended.
+func (s *shard) tell() {
+	if s.progress != nil {
+		s.progress(s.done)
+	}
 }
 
 // shrink moves the taken places together and drops the others.
@@ -210,6 +215,7 @@ func (r *run) prepare() (*stepArrays, error) {
 
 // absorb hands out what an executed step has drawn.
 func (r *run) absorb(a *stepArrays) error {
+	before := r.done
 	for i := range r.places {
 		p := &r.places[i]
 		if p.row < 0 {
@@ -224,6 +230,9 @@ func (r *run) absorb(a *stepArrays) error {
 		if err := r.report(p, r.draws[i]); err != nil {
 			return err
 		}
+	}
+	if r.done == before {
+		r.tell()
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ type Params struct {
 // Sampler draws tokens from one fixed set of weights. The tokens of rows depend only on weights, rows (their order
 // included) and params: a repeated call with equal rows gives equal tokens.
 type Sampler interface {
-	// Sample drives every row to its end. finished, when not nil, is called after each row that ends, with the number
-	// ended so far. A cancelled ctx ends the call between two tokens.
-	Sample(ctx context.Context, rows []Row, p Params, finished func(done int)) error
+	// Sample drives every row to its end. progress, when not nil, is called after each row that ends, and after each step of
+	// the model that ends none, with the number ended so far. A cancelled ctx ends the call between two tokens.
+	Sample(ctx context.Context, rows []Row, p Params, progress func(done int)) error
 }

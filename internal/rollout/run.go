@@ -27,9 +27,9 @@ type Settings struct {
 }
 
 // Run rolls out G episodes of each presentation and returns them in the order of presentations, a group's samples
-// together: P·G episodes. finished, when not nil, is told how many have ended. A presentation whose opening leaves no
+// together: P·G episodes. progress, when not nil, is told how many have ended, as a sampler tells it. A presentation whose opening leaves no
 // room for an answer is ErrNoRoom, before anything is sampled.
-func Run(ctx context.Context, s policy.Sampler, d Dialogue, g Grader, shown []dataset.Presentation, set Settings, finished func(done int)) ([]Episode, error) {
+func Run(ctx context.Context, s policy.Sampler, d Dialogue, g Grader, shown []dataset.Presentation, set Settings, progress func(done int)) ([]Episode, error) {
 	rows := make([]policy.Row, 0, len(shown)*set.GroupSize)
 	longest := 0
 	for _, p := range shown {
@@ -44,7 +44,7 @@ func Run(ctx context.Context, s policy.Sampler, d Dialogue, g Grader, shown []da
 	}
 	params := set.Sampling
 	params.MaxLength = min(params.MaxLength, longest) // a sampler sets memory aside for it
-	if err := s.Sample(ctx, rows, params, finished); err != nil {
+	if err := s.Sample(ctx, rows, params, progress); err != nil {
 		return nil, err
 	}
 	episodes := make([]Episode, len(rows))

@@ -23,7 +23,7 @@ type Script struct {
 var _ policy.Sampler = (*Script)(nil)
 
 // Sample implements policy.Sampler.
-func (s *Script) Sample(ctx context.Context, rows []policy.Row, p policy.Params, finished func(done int)) error {
+func (s *Script) Sample(ctx context.Context, rows []policy.Row, p policy.Params, progress func(done int)) error {
 	if len(rows) != len(s.Answers) {
 		return fmt.Errorf("%w: %d rows, answers for %d", ErrScript, len(rows), len(s.Answers))
 	}
@@ -31,8 +31,8 @@ func (s *Script) Sample(ctx context.Context, rows []policy.Row, p policy.Params,
 		if err := s.play(ctx, i, row, p); err != nil {
 			return err
 		}
-		if finished != nil {
-			finished(i + 1)
+		if progress != nil {
+			progress(i + 1)
 		}
 	}
 	return nil

@@ -25,13 +25,13 @@ func NewSampler(dir string) (*Sampler, error) {
 }
 
 // Sample implements policy.Sampler, one row after another.
-func (s *Sampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params, finished func(done int)) error {
+func (s *Sampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params, progress func(done int)) error {
 	for i, row := range rows {
 		if err := s.play(ctx, row, p); err != nil {
 			return fmt.Errorf("row %d: %w", i, err)
 		}
-		if finished != nil {
-			finished(i + 1)
+		if progress != nil {
+			progress(i + 1)
 		}
 	}
 	return nil
