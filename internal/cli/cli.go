@@ -53,7 +53,8 @@ const rootHelp = `multiattempt trains language models to learn from failures in 
 with checkpoints in an S3 store.
 
 Exit codes: 0 done · 1 the work failed · 2 wrong arguments, settings or data · 3 a service cannot be reached or started ·
-4 interrupted, state kept.`
+4 interrupted, state kept · 130 or 143 ended at once by a second Ctrl-C or SIGTERM. A worker, up and web that a signal ends in
+order give 0.`
 
 func (a *app) newRoot() *cobra.Command {
 	root := &cobra.Command{
