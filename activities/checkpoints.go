@@ -60,24 +60,50 @@ func policyAt(ctx context.Context, s blob.Store, ref CheckpointRef) (Policy, err
 	return storeFolder(ctx, s, m.Folder(checkpoint.PolicyDir))
 }
 
-// standing finds where a run with these settings stands: at its newest checkpoint, or at the start when it has none. A
-// run of other settings is never continued, let alone overwritten.
-func (d *Data) standing(ctx context.Context, run, settings string) (CheckpointRef, Policy, error) {
+// standing is where a run stands that may have begun before.
+type standing struct {
+	made       bool          // steps
+	checkpoint CheckpointRef // the newest; zero: none, and the run begins at the start
+	policy     Policy        // as the checkpoint holds it
+}
+
+// standing finds where a run with these settings stands. A run of other settings is never continued, let alone overwritten.
+// Steps that no checkpoint holds are made again by the same settings, and come out the same.
+func (d *Data) standing(ctx context.Context, run, settings string) (standing, error) {
 	refs, err := checkpoint.List(ctx, d.store, run)
-	if err != nil || len(refs) == 0 {
-		return CheckpointRef{}, Policy{}, err
+	if err != nil {
+		return standing{}, err
+	}
+	if len(refs) == 0 {
+		made, err := d.mayBeginAgain(ctx, run, settings)
+		return standing{made: made}, err
 	}
 	newest := refs[len(refs)-1]
 	m, err := checkpoint.LoadManifest(ctx, d.store, newest)
 	if err != nil {
-		return CheckpointRef{}, Policy{}, err
+		return standing{}, err
 	}
 	if m.Spec != settings {
-		return CheckpointRef{}, Policy{}, fmt.Errorf("%w: %s has a checkpoint of step %d with settings %.12s, asked for are %.12s; choose another name, or the settings it was started with",
-			ErrRunExists, run, newest.Step, m.Spec, settings)
+		return standing{}, fmt.Errorf("%w: %s has a checkpoint of step %d with settings %.12s, asked for are %.12s; %s",
+			ErrRunExists, run, newest.Step, m.Spec, settings, otherwise)
 	}
 	policy, err := policyAt(ctx, d.store, newest)
-	return newest, policy, err
+	return standing{made: true, checkpoint: newest, policy: policy}, err
+}
+
+// otherwise is what to do about a run of other settings.
+const otherwise = "choose another name (--run), continue it with the settings it was started with (--continue), or delete it and start over (--overwrite)"
+
+// mayBeginAgain refuses to start a run over whose steps, none of which is in a checkpoint, were made with other settings.
+func (d *Data) mayBeginAgain(ctx context.Context, run, settings string) (made bool, err error) {
+	records, err := Records(ctx, d.store, run)
+	for _, r := range records {
+		if r.Spec != settings {
+			return true, fmt.Errorf("%w: %s has no checkpoint, but its step %d was made with settings %.12s, asked for are %.12s; %s",
+				ErrRunExists, run, r.Step, r.Spec, settings, otherwise)
+		}
+	}
+	return len(records) > 0, err
 }
 
 // MarkBest makes a checkpoint the run's best, decided after its evaluation.

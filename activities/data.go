@@ -77,10 +77,12 @@ func (d *Data) resolveSpec(ctx context.Context, in ResolveSpecInput, pulse *puls
 	if err := d.checkEvaluation(ctx, run, room, pulse); err != nil {
 		return out, err
 	}
-	if out.Checkpoint, out.Restored, err = d.standing(ctx, in.Run, out.Digest); err != nil {
+	begun, err := d.standing(ctx, in.Run, out.Digest)
+	if err != nil {
 		return out, err
 	}
-	if !out.Checkpoint.IsZero() {
+	out.Checkpoint, out.Restored = begun.checkpoint, begun.policy
+	if begun.made {
 		if err := d.checkContinued(ctx, in.Run, identity.Train); err != nil {
 			return out, err
 		}

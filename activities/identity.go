@@ -40,7 +40,7 @@ func (d *Data) recordedSets(ctx context.Context, recorded blob.Ref) (map[string]
 	return sets, nil
 }
 
-// checkContinued refuses to go on with a run that has checkpoints on other problems than it was trained on. A start that
+// checkContinued refuses to go on with a run that has made steps on other problems than it was trained on. A start that
 // came to nothing may have left a record of other data, so it is enough that one of the records agrees.
 func (d *Data) checkContinued(ctx context.Context, run string, now dataset.SetIdentity) error {
 	var refused error

@@ -45,6 +45,7 @@ func NewLearner(store blob.Store, engine Engine, models *Models, own, dir string
 // StepRecord holds every number of one step: the object under RecordKey once Commit gave it that name.
 type StepRecord struct {
 	Run        string         `json:"run"`
+	Spec       string         `json:"spec"` // digest of the resolved settings, as in checkpoints
 	Step       int            `json:"step"` // iterations done, this one included
 	Policy     Policy         `json:"policy"`
 	Experience blob.Ref       `json:"experience"`
@@ -100,6 +101,9 @@ func (l *Learner) update(ctx context.Context, in UpdateInput, pulse *pulse) (out
 		return out, err
 	}
 	record := StepRecord{Run: in.At.Run, Step: step, Policy: after, Experience: in.Experience, Reward: x.Summary, Update: stats}
+	if record.Spec, err = r.spec.Digest(); err != nil {
+		return out, err
+	}
 	if record.Scores, err = seen.store(ctx, l.store, in.At.Run, step); err != nil {
 		return out, err
 	}

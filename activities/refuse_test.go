@@ -233,3 +233,36 @@ func TestALossThatIsNotFiniteKeepsItsBatchAndTheLastCheckpoint(t *testing.T) {
 
 	must[activities.UpdateOutput](t, h, h.Learner.Update, activities.UpdateInput{At: at, Experience: x})
 }
+
+// A run that ended before its first checkpoint is made again by the same settings, and refused to others.
+func TestARunWithoutACheckpointIsNotStartedOverByOtherSettings(t *testing.T) {
+	store := blob.NewMemory()
+	h := newHost(t, store, activitytest.Presets(t), "h")
+	plan, at := begin(t, h, `{"preset":"small"}`)
+	two := func() map[string]string {
+		after := advance(t, h, at, plan.Plan.Shards, 2)
+		require.Equal(t, 2, after.Step())
+		records := map[string]string{}
+		for _, key := range keys(t, store, "runs/r/records/") {
+			b, err := blob.Read(t.Context(), store, key)
+			require.NoError(t, err)
+			records[key] = string(b)
+		}
+		return records
+	}
+	made := two()
+	require.Len(t, made, 2)
+	before := keys(t, store, "runs/r/")
+
+	_, err := resolve(t, h, `{"preset":"small","seed":2}`)
+	requireFailure(t, err, activities.FailureRunExists)
+	for _, part := range []string{"r has no checkpoint, but its step 1 was made with settings", "--overwrite", "--continue"} {
+		require.ErrorContains(t, err, part)
+	}
+	require.Equal(t, before, keys(t, store, "runs/r/"), "nothing is written")
+
+	again, err := resolve(t, h, `{"preset":"small"}`)
+	require.NoError(t, err)
+	require.True(t, again.Checkpoint.IsZero(), "from the start")
+	require.Equal(t, made, two())
+}

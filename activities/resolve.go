@@ -319,9 +319,11 @@ func (d *Data) resolveFinetune(ctx context.Context, in ResolveSpecInput, pulse *
 	if err != nil {
 		return out, err
 	}
-	if out.Checkpoint, out.Policy, err = d.standing(ctx, in.Run, out.Digest); err != nil {
+	begun, err := d.standing(ctx, in.Run, out.Digest)
+	if err != nil {
 		return out, err
 	}
+	out.Checkpoint, out.Policy = begun.checkpoint, begun.policy
 	if _, err = putJSON(ctx, d.store, runKey(in.Run), "base", out.Base); err != nil {
 		return out, err
 	}
