@@ -32,13 +32,21 @@ func hasGPU() bool {
 	return err == nil && len(found) > 0
 }
 
-// gpuAdvice says what is missing to use the GPU.
-func gpuAdvice() string {
+// HasCUDA reports whether this machine has an NVIDIA GPU and an XLA plugin for it: XLACUDA is expected to open then.
+func HasCUDA() bool { return hasGPU() && hasCUDAPlugin() }
+
+func hasCUDAPlugin() bool {
 	path := os.Getenv(CUDAPluginVariable)
 	if path == "" {
 		path, _ = CUDAPluginPath() // without a cache directory there is none
 	}
-	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// gpuAdvice says what is missing to use the GPU.
+func gpuAdvice() string {
+	if !hasCUDAPlugin() {
 		return GetCUDA
 	}
 	return "its plugin is installed, set backend.choice to " + XLACUDA

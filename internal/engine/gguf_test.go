@@ -27,7 +27,7 @@ func TestImportGGUF(t *testing.T) {
 		scaling float64
 		on      []string
 	}{
-		"tiny":        {[]int32{2}, 7, 0, []string{engine.PureGo, engine.XLA}},
+		"tiny":        {[]int32{2}, 7, 0, []string{engine.PureGo, engine.XLA, engine.XLACUDA}},
 		"tiny-qwen2":  {[]int32{0, 2}, 7, 0, []string{engine.PureGo}},
 		"tiny-llama3": {[]int32{2}, 6, 32, []string{engine.PureGo}},
 	} {

@@ -30,7 +30,7 @@ func TestOnlyAdaptersAreTrained(t *testing.T) {
 		model := loud(tinyLlama)
 		learner := newTrainer(t, loraOptions(b, modelFolder(t, model)))
 		n := 8
-		if b.Name() == engine.XLA {
+		if compiles(b.Name()) {
 			n = 2 // one shape
 		}
 		rows, episodes := drawRows(t, learner, n, 1), drawEpisodes(n, 1)

@@ -42,8 +42,7 @@ func expected(t *testing.T, dir string) (e expectation) {
 	return e
 }
 
-// compiled is the folder that is tried on XLA, too, where each costs seconds of compilation; TestSampler… compare its
-// sampler with the forward pass.
+// compiled is the folder that is tried on XLA, too, where each costs seconds of compilation; the long suite tries them all there.
 const compiled = "llama_gqa_headdim_sharded_bf16"
 
 func TestModelsComputeWhatTransformersComputes(t *testing.T) {
@@ -56,15 +55,12 @@ func TestModelsComputeWhatTransformersComputes(t *testing.T) {
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, model.Close()) })
 		for name, b := range backends(t) {
-			if name == ownMemory || name == engine.XLA && filepath.Base(dir) != compiled {
+			if name == ownMemory || compiles(name) && !everyModelCompiled && filepath.Base(dir) != compiled {
 				continue
 			}
 			t.Run(filepath.Base(dir)+"/"+name, func(t *testing.T) {
 				compareScores(t, b, model, want)
 				compareGradients(t, b, model, want)
-				if name == engine.XLA {
-					return
-				}
 				require.Equal(t, want.Greedy, greedy(t, b, model, want.Prompt, len(want.Greedy)))
 			})
 		}

@@ -26,27 +26,6 @@ var tinyQwen = nn.Config{
 	HeadDim: 8, RMSNormEps: 1e-6, RopeTheta: 1e6, AttentionBias: true, MaxPositions: 256,
 }
 
-// backends are the shared ones of this machine by name: pure Go, one that behaves like a device with its own memory, and
-// XLA where its plugin is installed.
-func backends(t *testing.T) map[string]*engine.Backend {
-	t.Helper()
-	all := map[string]*engine.Backend{}
-	for _, name := range []string{engine.PureGo, ownMemory, engine.XLA} {
-		if b := open(t, name); b != nil {
-			all[name] = b
-		}
-	}
-	return all
-}
-
-// networks are those whose dialogues are tested on a backend: one on XLA, where each costs many seconds of compilation.
-func networks(backend string) []nn.Config {
-	if backend == engine.XLA {
-		return []nn.Config{tinyLlama}
-	}
-	return []nn.Config{tinyLlama, tinyQwen}
-}
-
 // loud returns a random model whose next-token distributions are far from uniform.
 func loud(config nn.Config) *engine.Model {
 	m := engine.Random(config, 1)
@@ -202,7 +181,7 @@ func TestSampleIsAFunctionOfItsRows(t *testing.T) {
 	for name, b := range backends(t) {
 		t.Run(name, func(t *testing.T) {
 			turns := 3
-			if name == engine.XLA {
+			if compiles(name) {
 				turns = 1 // programs for one size of the cache
 			}
 			model := loud(tinyLlama)
@@ -266,9 +245,9 @@ func TestSampleRefuses(t *testing.T) {
 // TestTwoBatches: rows of a small model run in two batches side by side on XLA, match the whole-row forward pass, and come
 // out the same again. Rows that wait for a place are among them.
 func TestTwoBatches(t *testing.T) {
-	b := backends(t)[engine.XLA]
+	b := open(t, engine.XLA)
 	if b == nil {
-		t.Skip("no XLA plugin; where CI=true this fails before") // openAll insists there
+		t.Skip("no XLA plugin; where CI=true this fails before") // open insists there
 	}
 	model := loud(tinyLlama)
 	s, err := engine.NewSampler(b, model, engine.SamplerOptions{Slots: 64})
@@ -366,7 +345,7 @@ func TestDivergedWeights(t *testing.T) {
 
 // TestLongPrompts feeds forced tokens in chunks of all sizes.
 func TestLongPrompts(t *testing.T) {
-	b := backends(t)[engine.PureGo]
+	b := open(t, engine.PureGo)
 	model := loud(tinyLlama)
 	s, err := engine.NewSampler(b, model, fewSlots)
 	require.NoError(t, err)
@@ -391,7 +370,7 @@ func TestLongPrompts(t *testing.T) {
 // TestBatchShrinks: once few rows of a large batch are left, they go on in a smaller one, and still match the whole-row
 // forward pass.
 func TestBatchShrinks(t *testing.T) {
-	b := backends(t)[engine.PureGo]
+	b := open(t, engine.PureGo)
 	model := loud(tinyLlama)
 	s, err := engine.NewSampler(b, model, engine.SamplerOptions{})
 	require.NoError(t, err)

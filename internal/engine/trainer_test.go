@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -124,56 +123,6 @@ func readWeights(t *testing.T, path string) map[string][]float32 {
 		require.NoError(t, err)
 	}
 	return weights
-}
-
-// opened are the backends that tests share, so that each program is compiled once. XLA takes seconds over a gradient: tests
-// there keep to micro-batches of two rows, and to a few shapes.
-var opened sync.Map
-
-// ownMemory names pure Go behaving like a device with its own memory.
-const ownMemory = "own memory"
-
-// open returns the shared backend of a choice or ownMemory; nil where there is no XLA, except in continuous integration.
-func open(t *testing.T, choice string) *engine.Backend {
-	t.Helper()
-	if b, ok := opened.Load(choice); ok {
-		return b.(*engine.Backend)
-	}
-	b := openNew(t, choice)
-	if b != nil {
-		opened.Store(choice, b)
-	}
-	return b
-}
-
-// openNew is open for a backend of the caller's own.
-func openNew(t *testing.T, choice string) *engine.Backend {
-	t.Helper()
-	if choice == ownMemory {
-		b := openNew(t, engine.PureGo)
-		engine.Unshare(b)
-		return b
-	}
-	b, err := engine.Open(choice)
-	if err != nil && choice == engine.XLA && os.Getenv("CI") == "" {
-		t.Logf("not run on XLA: %v", err)
-		return nil
-	}
-	require.NoError(t, err)
-	return b
-}
-
-// onEach runs a test in pure Go and on XLA: on the GPU where somebody names a plugin for it, else on the CPU.
-func onEach(t *testing.T, test func(t *testing.T, b *engine.Backend)) {
-	choices := []string{engine.PureGo, engine.XLA}
-	if os.Getenv(engine.CUDAPluginVariable) != "" {
-		choices = []string{engine.XLACUDA}
-	}
-	for _, choice := range choices {
-		if b := open(t, choice); b != nil {
-			t.Run(choice, func(t *testing.T) { test(t, b) })
-		}
-	}
 }
 
 func TestRestoredTrainerGoesOnWithTheSameBytes(t *testing.T) {

@@ -17,8 +17,8 @@ import (
 // newXLA opens an XLA plugin by its path; nil where this build has no XLA.
 var newXLA func(config string) (compute.Backend, error)
 
-// eachBackend runs a test in pure Go, and on XLA where its plugin is installed. Continuous integration must have it. Where
-// somebody names a plugin for NVIDIA GPUs, that takes the place of XLA on the CPU.
+// eachBackend runs a test in pure Go, on an NVIDIA GPU where there is one with a plugin for it, and on XLA where its plugin is
+// installed. Continuous integration must have that. Where somebody names a plugin for the GPU, it takes XLA's place on the CPU.
 func eachBackend(t *testing.T, test func(t *testing.T, b compute.Backend)) {
 	t.Run("go", func(t *testing.T) {
 		b, err := gobackend.New("parallelism=-1")
@@ -26,11 +26,11 @@ func eachBackend(t *testing.T, test func(t *testing.T, b compute.Backend)) {
 		defer b.Finalize()
 		test(t, b)
 	})
-	if os.Getenv(engine.CUDAPluginVariable) != "" {
+	named := os.Getenv(engine.CUDAPluginVariable) != ""
+	if named || engine.HasCUDA() {
 		t.Run("cuda", func(t *testing.T) { test(t, openCUDA(t)) })
-		return
 	}
-	if newXLA == nil {
+	if named || newXLA == nil {
 		return
 	}
 	plugin := os.Getenv(engine.PluginVariable)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs on a machine with an NVIDIA GPU what cannot be checked without one. From the repository's root, after tools/cuda/build.sh:
 #
-#   tools/cuda/check.sh [CHECK…]     smoke numerics engine determinism qwen-bfloat16 qwen-float32; all when none is named
+#   tools/cuda/check.sh [CHECK…]     smoke numerics engine sampler determinism qwen-bfloat16 qwen-float32; all when none is named
 #
 # Environment: PYTHON, an interpreter with jax[cuda13] (for its XLA plugin; else tools/xla/install-cuda.sh must have run) and,
 # for the comparison, torch and transformers; BIN, the folder of the binaries; OUT, where the log goes too; LIMIT, seconds a
@@ -45,7 +45,10 @@ smoke() { check smoke "$BIN/training" -backend xla:cuda -shape tiny -n 2 -rollou
 
 numerics() { (cd internal/nn && check numerics "$BIN/nn.test" -test.v -test.run 'Agree|BFloat16' -test.timeout "${LIMIT}s" | grep -E '^ *(---|==|ok|PASS|FAIL|panic)|differ|rror' | grep -v '/go '; exit "${PIPESTATUS[0]}"); }
 
-engine() { (cd internal/engine && check engine "$BIN/engine.test" -test.v -test.run 'Adapters|Trainer|Microbatches|NotFinite|Company|Mismatch' -test.timeout "${LIMIT}s" | grep -E '^ *(---|==|ok|PASS|FAIL|panic)|differ|rror' | grep -v '/go '; exit "${PIPESTATUS[0]}"); }
+engine() { (cd internal/engine && check engine "$BIN/engine.test" -test.v -test.run 'Adapters|Trainer|Microbatches|NotFinite|Company|AgreesWithTrainer' -test.timeout "${LIMIT}s" | grep -E '^ *(---|==|ok|PASS|FAIL|panic)|differ|rror' | grep -v '/go '; exit "${PIPESTATUS[0]}"); }
+
+# The sampler's own tests, and the folders that transformers wrote: log-probabilities, gradients and greedy tokens.
+sampler() { (cd internal/engine && check sampler "$BIN/engine.test" -test.v -test.run 'SampleMatches|SampleIsAFunction|Distributions|NoRepeat|TestGreedy|ModelsCompute' -test.timeout "${LIMIT}s" | grep -E '^ *(---|==|ok|PASS|FAIL|panic)|differ|rror' | grep -v '/go '; exit "${PIPESTATUS[0]}"); }
 
 # Two processes must leave equal bytes.
 determinism() {
@@ -66,11 +69,11 @@ qwen() {
 		-length 1024 -n 2 -rollout -python "$PYTHON" -modes "${MODES:-eager}"
 }
 
-for name in "${@:-smoke numerics engine determinism qwen-bfloat16 qwen-float32}"; do
+for name in "${@:-smoke numerics engine sampler determinism qwen-bfloat16 qwen-float32}"; do
 	for one in $name; do
 		case $one in
 		smoke | determinism) "$one" ;;
-		numerics | engine) "$one" || failed=$((failed + 1)) ;;
+		numerics | engine | sampler) "$one" || failed=$((failed + 1)) ;;
 		qwen-*) qwen "${one#qwen-}" ;;
 		*) echo "unknown check $one"; failed=$((failed + 1)) ;;
 		esac

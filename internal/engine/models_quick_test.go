@@ -1,0 +1,5 @@
+//go:build !full
+
+package engine_test
+
+const everyModelCompiled = false
