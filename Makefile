@@ -113,20 +113,30 @@ check: $(GOLANGCI) $(WORKFLOWCHECK)
 	cd standalone && ../$(GOLANGCI) run --config ../.golangci.yml
 	$(WORKFLOWCHECK) -config workflowcheck.config.yaml ./workflows/...
 
-# Also what takes long: SmolLM2 against transformers' numbers, two iterations on real weights and real problems, and the export
-# of what they made. DATA names a folder with gsm8k.jsonl; PYTHON one with tools/fixtures/requirements.txt installed, which then
-# opens the export with transformers.
-.PHONY: test-full
-test-full: test test-tokens test-browser check-alerts test-production test-trackers build smollm2
-	@[ -n "$(DATA)" ] || { echo "make test-full DATA=DIR [PYTHON=python3], where DIR holds gsm8k.jsonl"; exit 2; }
+# Also what takes long: SmolLM2 and all saved models on XLA against transformers' numbers, adapters in PEFT, two iterations on real
+# weights and real problems, their records, and the export of what they made, opened with transformers. DATA names a folder with
+# gsm8k.jsonl; PYTHON an interpreter with tools/fixtures/requirements.txt installed.
+FULL := out/test-full
+FULL_PYTHON := $(if $(findstring /,$(PYTHON)),$(abspath $(PYTHON)),$(PYTHON))
+.PHONY: test-full full-needs
+test-full: full-needs test test-tokens test-browser check-alerts test-production test-trackers test-peft build smollm2
 	MULTIATTEMPT_SMOLLM2="$${XDG_CACHE_HOME:-$$HOME/.cache}/multiattempt/models/SmolLM2-135M-Instruct" \
-		go test -tags full -run SmolLM2 -v ./internal/engine
-	rm -rf out/test-full
-	bin/multiattempt train --preset gsm8k-smollm2 --data-dir '$(DATA)' --state-dir out/test-full \
+		go test -tags full -run 'SmolLM2|ModelsCompute' -timeout 20m -v ./internal/engine
+	rm -rf $(FULL)
+	bin/multiattempt train --preset gsm8k-smollm2 --data-dir '$(DATA)' --state-dir $(FULL) \
 		--temporal-port 0 --ui-port 0 --s3-port 0
-	bin/multiattempt export gsm8k-smollm2-seed1 out/test-full/policy --state-dir out/test-full \
+	bin/multiattempt export-metrics gsm8k-smollm2-seed1 --csv $(FULL)/metrics.csv --state-dir $(FULL) \
 		--temporal-port 0 --ui-port 0 --s3-port 0
-	$(if $(PYTHON),$(PYTHON) tools/export/check.py out/test-full/policy,@echo "PYTHON is not set: the export was not opened with transformers")
+	$(FULL_PYTHON) tools/export/records.py --steps 2 <$(FULL)/metrics.csv
+	bin/multiattempt export gsm8k-smollm2-seed1 $(FULL)/policy --state-dir $(FULL) \
+		--temporal-port 0 --ui-port 0 --s3-port 0
+	$(FULL_PYTHON) tools/export/check.py $(FULL)/policy
+
+# What the long suite must be told, before it takes an hour.
+full-needs:
+	@[ -n "$(PYTHON)" ] && [ -f "$(DATA)/gsm8k.jsonl" ] || \
+		{ echo "make test-full DATA=DIR PYTHON=python3, where DIR holds gsm8k.jsonl and the interpreter has tools/fixtures/requirements.txt"; exit 2; }
+	@$(FULL_PYTHON) -c 'import torch, transformers, peft' || { echo "$(PYTHON) lacks tools/fixtures/requirements.txt"; exit 2; }
 
 # Token ids of whole dialogues with the vocabularies of Qwen2, Qwen2.5, Llama 3 and SmolLM2, which PyPI packages carry.
 .PHONY: test-tokens
@@ -161,10 +171,11 @@ test-trackers: .cache/trackers/done
 check-alerts:
 	tool=$$(tools/debian/promtool.sh); cd deploy/prometheus && "$$tool" check config prometheus.yml && "$$tool" test rules alerts_test.yml
 
-# PEFT itself loads the adapters that the trainer writes. PYTHON names an interpreter with torch, transformers and peft.
+# PEFT itself loads the adapters that the trainer writes. PYTHON names an interpreter with torch, transformers and peft. Part of
+# test-full.
 .PHONY: test-peft
 test-peft:
-	MULTIATTEMPT_TEST_PEFT=$${PYTHON:-python3} go test ./internal/engine -run TestPEFTLoadsAdapters -count 1 -v
+	MULTIATTEMPT_TEST_PEFT=$(or $(FULL_PYTHON),python3) go test ./internal/engine -run TestPEFTLoadsAdapters -count 1 -v
 
 # The pages in a real browser: Debian's Chromium, and axe-core from npm. Part of test-full.
 AXE := .cache/web/axe-4.14.1.min.js

@@ -20,12 +20,13 @@ import (
 func (a *app) newExportMetrics() *cobra.Command {
 	var csv, parquet string
 	var to config.Tracking
+	var p ports
 	cmd := &cobra.Command{
 		Use:   "export-metrics RUN…",
 		Short: "Hand runs to TensorBoard or MLflow, or write their metrics as CSV or Parquet",
 		Long: `Exports every number of every iteration and evaluation of training runs, their settings and sample dialogues. It reads
-the object store only, so runs that ended or work elsewhere are exported, too. Repeating it adds what is new and nothing
-twice. A worker does the same while it trains where tracking.tensorboard or tracking.mlflow.url is set.
+the object store only, so runs that ended or work elsewhere are exported, too; where no services run, it starts the store for
+the time of the command. Repeating it adds what is new and nothing twice. A worker does the same while it trains where tracking.tensorboard or tracking.mlflow.url is set.
 
 CSV and Parquet have one row a step and one column a number; - writes to standard output. MLflow's experiment, user and
 password or token come from tracking.mlflow.* or MLflow's own environment variables.`,
@@ -38,24 +39,12 @@ password or token come from tracking.mlflow.* or MLflow's own environment variab
 				return usage("say where to: --csv, --parquet, --tensorboard or --mlflow")
 			}
 			ctx := cmd.Context()
-			store, err := a.openStore(ctx)
-			if err != nil {
-				return err
-			}
-			if err := a.exportTables(ctx, store, runs, csv, parquet); err != nil {
-				return err
-			}
-			named := a.cfg.Tracking
-			named.TensorBoard, named.MLflow.URL = to.TensorBoard, to.MLflow.URL
-			for _, tracker := range worker.Trackers(named) {
-				for _, run := range runs {
-					if err := tracker.Sync(ctx, store, run); err != nil {
-						return err
-					}
-					a.notef("%s: %s is up to date\n", tracker.Name(), run)
+			return a.withStore(ctx, p, func(store blob.Store) error {
+				if err := a.exportTables(ctx, store, runs, csv, parquet); err != nil {
+					return err
 				}
-			}
-			return nil
+				return a.exportTo(ctx, store, runs, to)
+			})
 		},
 	}
 	f := cmd.Flags()
@@ -63,7 +52,48 @@ password or token come from tracking.mlflow.* or MLflow's own environment variab
 	f.StringVar(&parquet, "parquet", "", "file to write, or -")
 	f.StringVar(&to.TensorBoard, "tensorboard", "", "directory of event files, one folder a run")
 	f.StringVar(&to.MLflow.URL, "mlflow", "", "tracking server, http://host:port")
+	addPorts(cmd, &p)
 	return cmd
+}
+
+// withStore calls do with the store that the settings name or, where they name nothing, with that of the services that run from
+// the state directory, else with one that lives in this process as long as do takes.
+func (a *app) withStore(ctx context.Context, p ports, do func(s blob.Store) error) error {
+	if startStack == nil || a.cfg.Temporal.Address+a.cfg.Store.Endpoint+a.cfg.Store.Dir != "" {
+		store, err := a.openStore(ctx)
+		if err != nil {
+			return err
+		}
+		return do(store)
+	}
+	s, err := a.connect(ctx)
+	if err == nil {
+		defer s.Close()
+		return do(s.store)
+	}
+	if !errors.Is(err, errServices) {
+		return err
+	}
+	e, err := a.embed(ctx, p, parts{store: true})
+	if err != nil {
+		return err
+	}
+	return a.shutDown(e, do(e.store))
+}
+
+// exportTo brings trackers up to date.
+func (a *app) exportTo(ctx context.Context, store blob.Store, runs []string, to config.Tracking) error {
+	named := a.cfg.Tracking
+	named.TensorBoard, named.MLflow.URL = to.TensorBoard, to.MLflow.URL
+	for _, tracker := range worker.Trackers(named) {
+		for _, run := range runs {
+			if err := tracker.Sync(ctx, store, run); err != nil {
+				return err
+			}
+			a.notef("%s: %s is up to date\n", tracker.Name(), run)
+		}
+	}
+	return nil
 }
 
 // openStore connects to the store alone: where the settings say, or where the state directory's services have it.
