@@ -147,7 +147,7 @@ test-tokens: smollm2
 # Runs docker-compose.yml's services from their packages, without a docker engine, and the quickstart's loop against them.
 .PHONY: test-production
 test-production: bin/multiattempt-lite bin/services
-	cd standalone && MULTIATTEMPT_TEST_POSTGRES="$$(../tools/debian/postgres.sh)" go test -tags production -count 1 -timeout 20m -v ./production
+	cd standalone && MULTIATTEMPT_TEST_POSTGRES="$$(../tools/debian/postgres.sh)" go test -tags production -count 1 -timeout 1h -v ./production
 
 # The programs inside the images that docker-compose.yml names, at the same versions.
 .PHONY: bin/services
