@@ -267,7 +267,11 @@ func (d *Data) ResolveExperiment(ctx context.Context, in ResolveExperimentInput)
 		if err := json.Unmarshal(in.Settings, &e); err != nil {
 			return ResolveExperimentOutput{}, err
 		}
-		members, err := e.Members(in.ID, d.presets.Train)
+		e, err := e.Plan(d.presets.Train)
+		if err != nil {
+			return ResolveExperimentOutput{}, err
+		}
+		members, err := e.Runs(in.ID)
 		if err != nil {
 			return ResolveExperimentOutput{}, err
 		}
@@ -276,7 +280,7 @@ func (d *Data) ResolveExperiment(ctx context.Context, in ResolveExperimentInput)
 				return ResolveExperimentOutput{}, err
 			}
 		}
-		return ResolveExperimentOutput{Parallel: e.Parallel, Members: members}, nil
+		return ResolveExperimentOutput{Experiment: e}, nil
 	})
 }
 

@@ -358,10 +358,9 @@ type ResolveExperimentInput struct {
 	Settings json.RawMessage `json:"settings"`
 }
 
-// ResolveExperimentOutput is every run of an experiment, its settings checked.
+// ResolveExperimentOutput is an experiment as spec.Experiment.Plan returns it: what its runs have in common stands there once.
 type ResolveExperimentOutput struct {
-	Parallel int           `json:"parallel"`
-	Members  []spec.Member `json:"members"`
+	Experiment spec.Experiment `json:"experiment"`
 }
 
 // errShard: a shard number outside its plan. Only a bug makes one.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 
 	"multiattempt/activities"
@@ -250,7 +251,15 @@ func TestTheLargestPayloadsStaySmall(t *testing.T) {
 	for range 8 {
 		state.Status.Recent = append(state.Status.Recent, workflows.Iteration{Step: 1 << 24, RewardMean: 0.12345678901234567, Solved: 0.12345678901234567, Record: ref("record")})
 	}
+	set := activities.EvaluationSet{Name: strings.Repeat("s", 100), Problems: ref("problems"), Shards: 50, ParallelShards: 50, Count: 1 << 20, Files: make([]blob.Digest, 16)}
+	task := activities.EvaluationTask{Run: run, Step: 1 << 24, Spec: ref("spec"), Data: ref("data"), Policy: folder, Attempts: []int{1, 7}, Parallel: 1 << 10}
+	scored := activities.ScoreOutput{Set: ref("set")}
+	for range 32 {
+		scored.Scores = append(scored.Scores, score)
+	}
 	for name, payload := range map[string]any{
+		"score":        activities.ScoreInput{Task: task, Set: set, Episodes: [][]blob.Ref{shards[:25], shards[:25]}, Parallel: shards[:50]},
+		"scored":       scored,
 		"update":       activities.UpdateInput{At: at, Experience: ref("experience")},
 		"checkpoint":   activities.CheckpointInput{At: at},
 		"reward":       activities.RewardInput{Run: run, Spec: ref("spec"), Episodes: shards},
@@ -261,4 +270,54 @@ func TestTheLargestPayloadsStaySmall(t *testing.T) {
 		require.Less(t, len(b), limit, name)
 		t.Logf("%s: %d bytes", name, len(b))
 	}
+}
+
+// TestAnExperimentOf200RunsHasSmallPayloads: all of them fail, with long messages, in the largest experiment of the longest
+// names. Its settings, its state and its end are still small.
+func TestAnExperimentOf200RunsHasSmallPayloads(t *testing.T) {
+	const limit = 32 << 10
+	w := newWorld(t)
+	var arms []string
+	for i := range 50 {
+		arms = append(arms, fmt.Sprintf(`{"name":"%040d","settings":{"prompt":{"feedback":%q}}}`, i, strings.Repeat("x", 280)))
+	}
+	fields := fmt.Sprintf(`{"preset":"small","parallel":200,"seeds":[18446744073709551615,18446744073709551614,18446744073709551613,18446744073709551612],"arms":[%s]}`,
+		strings.Join(arms, ","))
+	largest := map[string]int{}
+	note := func(name string, payload any) {
+		b, err := json.Marshal(payload)
+		require.NoError(t, err)
+		largest[name] = max(largest[name], len(b))
+	}
+	st, env := w.experiment(t, fields, func(env *testsuite.TestWorkflowEnvironment) {
+		env.OnWorkflow(workflows.TrainName, anyArgument, anyArgument).Return(
+			func(_ workflowContext, in workflows.TrainInput) (workflows.TrainOutput, error) {
+				note("member", in)
+				return workflows.TrainOutput{}, temporal.NewNonRetryableApplicationError(strings.Repeat("because ", 1000), "Broken", nil)
+			})
+		env.SetOnActivityCompletedListener(func(_ *activityInfo, result encodedValue, _ error) {
+			var out activities.ResolveExperimentOutput
+			require.NoError(t, result.Get(&out))
+			note("settings", out)
+		})
+	})
+	require.Len(t, st.Members, 200)
+	require.Equal(t, 200, st.Done)
+	require.Equal(t, fmt.Sprintf("x-%040d-seed18446744073709551612", 49), st.Members[199].Run, "named again from arm and seed")
+	note("state", st)
+	requireFailure(t, env.GetWorkflowError(), workflows.FailureExperiment)
+	require.ErrorContains(t, env.GetWorkflowError(), "200 of 200 runs failed")
+	require.ErrorContains(t, env.GetWorkflowError(), "and 190 more")
+	note("failure", env.GetWorkflowError().Error())
+	for _, name := range []string{"member", "settings", "state", "failure"} {
+		require.Positive(t, largest[name], name)
+		require.Less(t, largest[name], limit, name)
+	}
+	for i := range st.Members { // as they would complete
+		m := &st.Members[i]
+		m.State, m.Step, m.Failure = workflows.MemberCompleted, 1<<20, ""
+	}
+	note("result", st)
+	require.Less(t, largest["result"], limit)
+	t.Logf("bytes: %v", largest)
 }

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"multiattempt/activities"
+	"multiattempt/internal/spec"
 	"multiattempt/internal/telemetry"
 )
 
@@ -41,13 +43,27 @@ type experiment struct {
 	status ExperimentStatus
 }
 
-// ExperimentStatus is what the status query of an experiment answers, and its result.
+// ExperimentStatus is what the status query of an experiment answers, and its result. What its runs came to is their own
+// result. A payload of 200 members stays below 32 KiB.
 type ExperimentStatus struct {
 	Experiment string   `json:"experiment"`
 	Phase      Phase    `json:"phase"`
 	Parallel   int      `json:"parallel"` // runs under way at the same time, at most
 	Done       int      `json:"done"`     // runs that ended, however
 	Members    []Member `json:"members"`  // every run, in the order of starting
+}
+
+// UnmarshalJSON names the members' runs, which follow from the rest.
+func (s *ExperimentStatus) UnmarshalJSON(b []byte) error {
+	type own ExperimentStatus
+	if err := json.Unmarshal(b, (*own)(s)); err != nil {
+		return err
+	}
+	for i := range s.Members {
+		m := &s.Members[i]
+		m.Run = spec.MemberRun(s.Experiment, m.Arm, m.Seed)
+	}
+	return nil
 }
 
 // MemberState is where one run of an experiment stands.
@@ -58,19 +74,28 @@ const (
 	MemberWaiting   MemberState = "waiting"   // for its turn
 	MemberOccupied  MemberState = "occupied"  // for a run of its name that somebody else started
 	MemberRunning   MemberState = "running"   //
-	MemberCompleted MemberState = "completed" // or stopped early on request: Result.Phase tells
+	MemberCompleted MemberState = "completed" // or stopped early on request: the run's result tells
 	MemberFailed    MemberState = "failed"    // or cancelled
 )
 
 // Member is one run of an experiment.
 type Member struct {
-	Arm     string       `json:"arm"`
-	Seed    uint64       `json:"seed"`
-	Run     string       `json:"run"` // workflow id
-	State   MemberState  `json:"state"`
-	Result  *TrainOutput `json:"result,omitempty"`
-	Failure string       `json:"failure,omitempty"`
+	Arm   string      `json:"arm"`
+	Seed  uint64      `json:"seed"`
+	Run   string      `json:"-"` // workflow id
+	State MemberState `json:"state"`
+	Step  int         `json:"step,omitempty"` // of a completed one
+	// Failure is the beginning of why it failed; empty when others' failures left no room: the run's own history tells.
+	Failure string `json:"failure,omitempty"`
+
+	scores string // for people
 }
+
+// Bounds of the failures that a status repeats, in bytes.
+const (
+	failureBytes  = 300
+	failuresBytes = 4 << 10 // of all members together
+)
 
 func (e *experiment) setup(ctx workflow.Context) error {
 	e.status = ExperimentStatus{Experiment: workflow.GetInfo(ctx).WorkflowExecution.ID, Phase: PhaseStarting}
@@ -83,13 +108,17 @@ func (e *experiment) run(ctx workflow.Context) (ExperimentStatus, error) {
 		return ExperimentStatus{}, err
 	}
 	e.status.Parallel = plan.Parallel
-	for _, m := range plan.Members {
+	members, err := plan.Runs(e.status.Experiment)
+	if err != nil {
+		return ExperimentStatus{}, err
+	}
+	for _, m := range members {
 		e.status.Members = append(e.status.Members, Member{Arm: m.Arm, Seed: m.Seed, Run: m.Run, State: MemberWaiting})
 	}
 	e.enter(ctx, PhaseTraining)
 	turns := workflow.NewSemaphore(ctx, int64(plan.Parallel))
 	group := workflow.NewWaitGroup(ctx)
-	for i, m := range plan.Members {
+	for i, m := range members {
 		if err := turns.Acquire(ctx, 1); err != nil {
 			break // cancelled: those under way end first
 		}
@@ -112,12 +141,12 @@ func (e *experiment) run(ctx workflow.Context) (ExperimentStatus, error) {
 }
 
 // resolve checks the settings of every run.
-func (e *experiment) resolve(ctx workflow.Context) (activities.ResolveExperimentOutput, error) {
+func (e *experiment) resolve(ctx workflow.Context) (spec.Experiment, error) {
 	var a *activities.Data
 	var out activities.ResolveExperimentOutput
 	in := activities.ResolveExperimentInput{ID: e.status.Experiment, Settings: e.in.Settings}
 	err := workflow.ExecuteActivity(quick(ctx, "settings of every run"), a.ResolveExperiment, in).Get(ctx, &out)
-	return out, err
+	return out.Experiment, err
 }
 
 // member trains one run to its end and notes what came of it.
@@ -127,9 +156,9 @@ func (e *experiment) member(ctx workflow.Context, i int, in TrainInput) {
 	err := e.train(ctx, m, in, &out)
 	m.State = MemberCompleted
 	if err != nil {
-		m.State, m.Failure = MemberFailed, cause(err)
+		m.State, m.Failure = MemberFailed, e.brief(cause(err))
 	} else {
-		m.Result = &out
+		m.Step, m.scores = out.Step, out.scores()
 	}
 	e.status.Done++
 	e.publish(ctx)
@@ -160,19 +189,41 @@ func (e *experiment) train(ctx workflow.Context, m *Member, in TrainInput, out *
 	}
 }
 
+// brief is the beginning of a failure, as much as the failures noted before leave room for.
+func (e *experiment) brief(failure string) string {
+	room := failuresBytes
+	for _, m := range e.status.Members {
+		room -= len(m.Failure)
+	}
+	if most := min(room, failureBytes); len(failure) > most {
+		return strings.ToValidUTF8(failure[:max(0, most)], "")
+	}
+	return failure
+}
+
+// failuresNamed is how many failed runs the experiment's error names.
+const failuresNamed = 10
+
 // failures is the experiment's error when runs of it failed.
 func (e *experiment) failures() error {
 	var failed []string
+	n := 0
 	for _, m := range e.status.Members {
-		if m.State == MemberFailed {
+		if m.State != MemberFailed {
+			continue
+		}
+		if n++; n <= failuresNamed {
 			failed = append(failed, fmt.Sprintf("%s: %s", m.Run, m.Failure))
 		}
 	}
-	if len(failed) == 0 {
+	if n == 0 {
 		return nil
 	}
+	if n > failuresNamed {
+		failed = append(failed, fmt.Sprintf("and %d more", n-failuresNamed))
+	}
 	return temporal.NewNonRetryableApplicationError(fmt.Sprintf("%d of %d runs failed; the same experiment started again repeats only those: %s",
-		len(failed), len(e.status.Members), strings.Join(failed, "; ")), FailureExperiment, nil)
+		n, len(e.status.Members), strings.Join(failed, "; ")), FailureExperiment, nil)
 }
 
 // cause is the innermost message of a child's failure.
@@ -203,14 +254,26 @@ func (s ExperimentStatus) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "**%s** · %s · %d of %d runs done, %d at a time\n\n", s.Experiment, s.Phase, s.Done, len(s.Members), s.Parallel)
 	b.WriteString("| run | state | accuracy by attempts |\n|---|---|---|\n")
-	for _, m := range s.Members {
-		scores := m.Failure
-		if m.Result != nil && m.Result.Evaluation != nil {
-			for _, score := range m.Result.Evaluation.Scores {
-				scores += fmt.Sprintf("%s@%d %.1f %% ", score.Set, score.Attempts, 100*score.Accuracy)
-			}
+	for i, m := range s.Members {
+		if b.Len() > detailsBytes {
+			fmt.Fprintf(&b, "\nand %d more\n", len(s.Members)-i)
+			break
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", m.Run, m.State, strings.TrimSpace(scores))
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", m.Run, m.State, m.scores+m.Failure)
 	}
 	return b.String()
+}
+
+// detailsBytes is about how long the table of runs may become.
+const detailsBytes = 16 << 10
+
+// scores are a run's accuracies for people, as far as a line has room for them.
+func (o TrainOutput) scores() string {
+	var words []string
+	if o.Evaluation != nil {
+		for _, score := range o.Evaluation.Scores[:min(len(o.Evaluation.Scores), 8)] {
+			words = append(words, fmt.Sprintf("%s@%d %.1f %%", score.Set, score.Attempts, 100*score.Accuracy))
+		}
+	}
+	return strings.Join(words, " ")
 }

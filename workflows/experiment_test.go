@@ -63,18 +63,29 @@ func TestExperimentTrainsEveryArmWithEverySeed(t *testing.T) {
 	require.Equal(t, "x-single-seed1", st.Members[1].Run)
 	for _, m := range st.Members {
 		require.Equal(t, workflows.MemberCompleted, m.State)
-		require.Equal(t, 2, m.Result.Step)
-		require.Len(t, m.Result.Evaluation.Scores, 2)
+		require.Equal(t, 2, m.Step)
+	}
+	trails := map[string]any{}
+	for _, m := range st.Members {
+		trails[m.Run] = w.final(t, m.Run, 2)
 	}
 
 	// The same experiment again repeats nothing: every run is where it was, its evaluation known.
-	again, env := w.experiment(t, strings.Replace(twoArms, "{", `{"parallel":3,`, 1), counted)
+	rollouts := 0
+	again, env := w.experiment(t, strings.Replace(twoArms, "{", `{"parallel":3,`, 1), func(env *testsuite.TestWorkflowEnvironment) {
+		counted(env)
+		env.SetOnActivityCompletedListener(func(info *activityInfo, _ encodedValue, _ error) {
+			if info.ActivityType.Name == "Rollout" {
+				rollouts++
+			}
+		})
+	})
 	require.NoError(t, env.GetWorkflowError())
 	require.Equal(t, 3, most)
-	for i, m := range again.Members {
-		require.Equal(t, st.Members[i].Result.Policy.Digest, m.Result.Policy.Digest)
-		require.Equal(t, st.Members[i].Result.Evaluation.Result, m.Result.Evaluation.Result)
-		require.Nil(t, m.Result.Evaluation.Timing, "taken over, not made again")
+	require.Equal(t, st.Members, again.Members)
+	require.Zero(t, rollouts, "evaluations are taken over, not made again")
+	for _, m := range again.Members {
+		require.Equal(t, trails[m.Run], w.final(t, m.Run, 2))
 	}
 }
 
@@ -111,7 +122,7 @@ func TestACancelledExperimentLeavesCheckpointsToGoOnFrom(t *testing.T) {
 
 	again, env := w.experiment(t, fields, nil)
 	require.NoError(t, env.GetWorkflowError())
-	require.Equal(t, 4, again.Members[0].Result.Step)
+	require.Equal(t, 4, again.Members[0].Step)
 	records, err := activities.Records(t.Context(), w.store, "x-multi-seed1")
 	require.NoError(t, err)
 	require.Len(t, records, 4, "the step that was under way when the run was cancelled has its record")

@@ -216,11 +216,13 @@ func (a *app) printExperiment(ctx context.Context, s *services, st workflows.Exp
 	}
 	for _, m := range st.Members {
 		step, state := "–", string(m.State)
-		if m.Result != nil {
-			step = fmt.Sprint(m.Result.Step)
-		}
-		if m.Failure != "" {
+		switch {
+		case m.Step > 0:
+			step = fmt.Sprint(m.Step)
+		case m.Failure != "":
 			state += ": " + m.Failure
+		case m.State == workflows.MemberFailed:
+			state += fmt.Sprintf(": `multiattempt show %s` says why", m.Run)
 		}
 		t.Rows = append(t.Rows, []string{m.Run, m.Arm, fmt.Sprint(m.Seed), state, step})
 	}
@@ -243,10 +245,13 @@ func (s *services) armsOf(ctx context.Context, st workflows.ExperimentStatus) ([
 	var names []string
 	results := map[string][]*evaluate.Result{}
 	for _, m := range st.Members {
-		if m.Result == nil || m.Result.Evaluation == nil {
+		if m.State != workflows.MemberCompleted {
 			continue
 		}
-		result, err := s.loadResult(ctx, m.Result.Evaluation.Result)
+		result, err := s.resultOf(ctx, m.Run)
+		if errors.Is(err, errNotEvaluated) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -37,6 +37,9 @@ func (s *services) loadResult(ctx context.Context, ref blob.Ref) (*evaluate.Resu
 	return evaluate.Decode(b)
 }
 
+// errNotEvaluated: a run has no result to show.
+var errNotEvaluated = errors.New("has not been evaluated")
+
 // resultOf finds the newest evaluation of a run, or the result of an evaluation.
 func (s *services) resultOf(ctx context.Context, id string) (*evaluate.Result, error) {
 	info, err := s.describe(ctx, id)
@@ -54,6 +57,14 @@ func (s *services) resultOf(ctx context.Context, id string) (*evaluate.Result, e
 			return nil, outcome(err)
 		}
 		ref = out.Result
+	case kind == workflows.TrainName && completed:
+		var out workflows.TrainOutput
+		if err := s.temporal.GetWorkflow(ctx, id, "").Get(ctx, &out); err != nil {
+			return nil, outcome(err)
+		}
+		if out.Evaluation != nil {
+			ref = out.Evaluation.Result
+		}
 	case kind == workflows.TrainName:
 		st, err := s.trainStatus(ctx, id, completed)
 		if err != nil {
@@ -64,7 +75,7 @@ func (s *services) resultOf(ctx context.Context, id string) (*evaluate.Result, e
 		}
 	}
 	if ref.IsZero() {
-		return nil, usage("run %s has not been evaluated; `multiattempt eval --run %s` does it", id, id)
+		return nil, usage("run %s %w; `multiattempt eval --run %s` does it", id, errNotEvaluated, id)
 	}
 	return s.loadResult(ctx, ref)
 }

@@ -152,13 +152,33 @@ func (a *app) showExperiment(ctx context.Context, s *services, info *workflowpb.
 		return err
 	}
 	if asJSON {
-		return a.printJSON(struct {
-			workflows.ExperimentStatus
-			Kind     string `json:"kind"`
-			Workflow string `json:"workflow_status"`
-		}{st, info.Type.Name, statusWord(info.Status)})
+		return a.printJSON(newShownExperiment(st, info))
 	}
 	return a.printExperiment(ctx, s, st)
+}
+
+// shownExperiment is what show --json prints of an experiment: its status, and every run by its name.
+type shownExperiment struct {
+	Experiment string          `json:"experiment"`
+	Phase      workflows.Phase `json:"phase"`
+	Parallel   int             `json:"parallel"`
+	Done       int             `json:"done"`
+	Members    []shownMember   `json:"members"`
+	Kind       string          `json:"kind"`
+	Workflow   string          `json:"workflow_status"`
+}
+
+type shownMember struct {
+	Run string `json:"run"`
+	workflows.Member
+}
+
+func newShownExperiment(st workflows.ExperimentStatus, info *workflowpb.WorkflowExecutionInfo) shownExperiment {
+	shown := shownExperiment{Experiment: st.Experiment, Phase: st.Phase, Parallel: st.Parallel, Done: st.Done, Kind: info.Type.Name, Workflow: statusWord(info.Status)}
+	for _, m := range st.Members {
+		shown.Members = append(shown.Members, shownMember{m.Run, m})
+	}
+	return shown
 }
 
 // showOther shows a fine-tuning or an evaluation.

@@ -43,8 +43,11 @@ const (
 	ArmSingle = "single"
 )
 
-// maxMembers bounds an experiment, whose runs all stand in one workflow's state.
-const maxMembers = 200
+// Bounds of an experiment, whose runs all stand in one workflow's state, and whose settings travel in one payload.
+const (
+	maxMembers       = 200
+	maxSettingsBytes = 20 << 10
+)
 
 // MarshalJSON writes the settings, and the experiment's own keys beside them.
 func (e Experiment) MarshalJSON() ([]byte, error) {
@@ -99,61 +102,85 @@ func (a *Arm) UnmarshalJSON(b []byte) error {
 	return d.Decode((*own)(a))
 }
 
-// Members resolves and checks every run, and names them EXPERIMENT-ARM-seedSEED after id. All arms of a seed come before the
-// next seed, so that arms can be compared early. All that is wrong comes back together, as far as arms differ in it.
+// Members resolves and checks every run, and names them as Runs does. All that is wrong comes back together, as far as arms
+// differ in it.
 func (e Experiment) Members(id string, presets fs.FS) ([]Member, error) {
+	planned, err := e.Plan(presets)
+	if err != nil {
+		return nil, err
+	}
+	return planned.Runs(id)
+}
+
+// Plan checks the settings of every run and returns the experiment with all that its runs need spelled out: every seed, and
+// every arm with settings of its own.
+func (e Experiment) Plan(presets fs.FS) (Experiment, error) {
 	var wrong []error
 	arms, err := e.arms(presets)
 	if err != nil {
 		wrong = append(wrong, err)
 	}
-	seeds := e.Seeds
-	if len(seeds) == 0 {
+	planned := Experiment{Seeds: e.Seeds, Arms: arms, Parallel: e.Parallel, Settings: e.Settings}
+	if len(planned.Seeds) == 0 {
 		run, err := Resolve(e.Settings, presets)
 		if err != nil {
-			return nil, errors.Join(append(wrong, err)...)
+			return e, errors.Join(append(wrong, err)...)
 		}
-		seeds = []uint64{run.Seed}
+		planned.Seeds = []uint64{run.Seed}
 	}
 	var c checker
 	c.between("parallel", e.Parallel, 1, maxMembers)
-	c.between("arms × seeds", len(arms)*len(seeds), 1, maxMembers)
-	for i, s := range seeds {
-		c.want(!slices.Contains(seeds[:i], s), fmt.Sprintf("seeds[%d]", i), s, "each seed once")
+	c.between("arms × seeds", len(arms)*len(planned.Seeds), 1, maxMembers)
+	for i, s := range planned.Seeds {
+		c.want(!slices.Contains(planned.Seeds[:i], s), fmt.Sprintf("seeds[%d]", i), s, "each seed once")
 	}
+	bytes := len(e.Settings)
+	for _, arm := range arms {
+		bytes += len(arm.Settings)
+	}
+	c.want(bytes <= maxSettingsBytes, "settings, of all arms together", fmt.Sprintf("%d bytes", bytes),
+		"at most %d bytes: put what arms have in common beside them, or into a preset", maxSettingsBytes)
 	if err := c.err("experiment"); err != nil {
 		wrong = append(wrong, err)
 	}
-	members, err := e.members(id, arms, seeds, presets)
-	if wrong = append(wrong, err); errors.Join(wrong...) != nil {
-		return nil, errors.Join(wrong...)
+	for _, arm := range arms { // a seed makes no difference
+		settings, err := e.of(arm, 0)
+		if err == nil {
+			_, err = Resolve(settings, presets)
+		}
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("arm %s: %w", arm.Name, err))
+		}
+	}
+	return planned, errors.Join(wrong...)
+}
+
+// Runs lists the runs of what Plan returned, for every seed all arms, so that arms can be compared early.
+func (e Experiment) Runs(id string) ([]Member, error) {
+	members := make([]Member, 0, len(e.Seeds)*len(e.Arms))
+	for _, seed := range e.Seeds {
+		for _, arm := range e.Arms {
+			settings, err := e.of(arm, seed)
+			if err != nil {
+				return nil, fmt.Errorf("arm %s: %w", arm.Name, err)
+			}
+			members = append(members, Member{Arm: arm.Name, Seed: seed, Run: MemberRun(id, arm.Name, seed), Settings: settings})
+		}
 	}
 	return members, nil
 }
 
-// members makes every run's settings and checks each arm's once: a seed makes no difference.
-func (e Experiment) members(id string, arms []Arm, seeds []uint64, presets fs.FS) ([]Member, error) {
-	var members []Member
-	var wrong []error
-	for i, seed := range seeds {
-		for _, arm := range arms {
-			settings, err := Merge(e.Settings, arm.Settings)
-			if err == nil {
-				settings, err = Merge(settings, fmt.Appendf(nil, `{"seed":%d}`, seed))
-			}
-			if err == nil && i == 0 {
-				_, err = Resolve(settings, presets)
-			}
-			if err != nil {
-				wrong = append(wrong, fmt.Errorf("arm %s: %w", arm.Name, err))
-			}
-			members = append(members, Member{
-				Arm: arm.Name, Seed: seed, Run: fmt.Sprintf("%s-%s-seed%d", id, arm.Name, seed), Settings: settings,
-			})
-		}
+// of is what a user would write to start the arm's run with a seed.
+func (e Experiment) of(arm Arm, seed uint64) (json.RawMessage, error) {
+	settings, err := Merge(e.Settings, arm.Settings)
+	if err != nil {
+		return nil, err
 	}
-	return members, errors.Join(wrong...)
+	return Merge(settings, fmt.Appendf(nil, `{"seed":%d}`, seed))
 }
+
+// MemberRun is the name of an experiment's run.
+func MemberRun(id, arm string, seed uint64) string { return fmt.Sprintf("%s-%s-seed%d", id, arm, seed) }
 
 // arms returns the arms with settings of their own for those that are names alone.
 func (e Experiment) arms(presets fs.FS) ([]Arm, error) {

@@ -2,6 +2,7 @@ package spec_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -79,4 +80,12 @@ func TestAnExperimentReadsWhatItWrote(t *testing.T) {
 	require.NoError(t, json.Unmarshal(b, &again))
 	require.Equal(t, e, again)
 	require.Equal(t, 1, again.Parallel)
+}
+
+func TestAnExperimentOfTooManyWordsIsRefused(t *testing.T) {
+	long, err := json.Marshal(map[string]any{"preset": "base", "prompt": map[string]string{"feedback": strings.Repeat("x", 30<<10)}})
+	require.NoError(t, err)
+	_, err = members(t, string(long))
+	require.ErrorIs(t, err, spec.ErrInvalid)
+	require.ErrorContains(t, err, "at most 20480 bytes")
 }
