@@ -83,7 +83,11 @@ func failure(err error) error {
 	}
 	for _, p := range permanent {
 		if errors.Is(err, p.err) {
-			return temporal.NewNonRetryableApplicationError(err.Error(), p.name, nil)
+			message := err.Error()
+			if p.name == FailureMissing {
+				message += "; restore it from a replica or go back to an earlier checkpoint"
+			}
+			return temporal.NewNonRetryableApplicationError(message, p.name, nil)
 		}
 	}
 	return err

@@ -110,7 +110,7 @@ func Find(ctx context.Context, s blob.Store, run string, step int) (Ref, error) 
 	key := Key(run, step)
 	b, _, err := readSmall(ctx, s, key)
 	if errors.Is(err, blob.ErrNotFound) {
-		return Ref{}, fmt.Errorf("%w: %s@%d", ErrNone, run, step)
+		return Ref{}, fmt.Errorf("%w: %s@%d; `multiattempt checkpoints %s` lists those that there are", ErrNone, run, step, run)
 	}
 	if err != nil {
 		return Ref{}, err
@@ -124,7 +124,7 @@ func Find(ctx context.Context, s blob.Store, run string, step int) (Ref, error) 
 func LoadManifest(ctx context.Context, s blob.Store, ref Ref) (Manifest, error) {
 	b, err := blob.Load(ctx, s, ref.Ref)
 	if errors.Is(err, blob.ErrNotFound) {
-		return Manifest{}, fmt.Errorf("%w: %s@%d: %w", ErrNone, ref.Run, ref.Step, err)
+		return Manifest{}, fmt.Errorf("%w: %s@%d: %w; `multiattempt checkpoints %s` lists those that there are", ErrNone, ref.Run, ref.Step, err, ref.Run)
 	}
 	if err != nil {
 		return Manifest{}, err
@@ -144,7 +144,8 @@ func parse(ref Ref, b []byte) (Manifest, error) {
 		return Manifest{}, fmt.Errorf("%w: %s has no version", blob.ErrCorrupt, ref.Key)
 	}
 	if m.Run != ref.Run || m.Step != ref.Step {
-		return Manifest{}, fmt.Errorf("%w: %s says %s@%d", ErrForeign, ref.Key, m.Run, m.Step)
+		return Manifest{}, fmt.Errorf("%w: %s says %s@%d: it was copied to the wrong place; restore this one from a replica, or move it away and go on from an earlier checkpoint",
+			ErrForeign, ref.Key, m.Run, m.Step)
 	}
 	return m, nil
 }

@@ -36,7 +36,7 @@ func Resolve(ctx context.Context, s blob.Store, run string, p Pointer) (Target, 
 func resolve(ctx context.Context, s blob.Store, run string, p Pointer) (Target, string, error) {
 	b, info, err := readSmall(ctx, s, p.key(run))
 	if errors.Is(err, blob.ErrNotFound) {
-		return Target{}, "", fmt.Errorf("%w: run %s has no %s", ErrNone, run, p)
+		return Target{}, "", fmt.Errorf("%w: run %s has no %s; `multiattempt checkpoints %s` lists what it has, `multiattempt runs` the runs", ErrNone, run, p, run)
 	}
 	if err != nil {
 		return Target{}, "", err
