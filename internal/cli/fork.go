@@ -50,7 +50,7 @@ where --set does not change them. Its first checkpoint is a copy that names its 
 				}
 				from.Step = latest.Checkpoint.Step
 			} else if _, err := checkpoint.Find(cmd.Context(), s.store, from.Run, from.Step); err != nil {
-				return usage("%w; `multiattempt checkpoints %s` lists those there are", err, from.Run)
+				return usage("%w", err)
 			}
 			if id == "" {
 				id = from.Run + "-fork-" + strconv.Itoa(from.Step)

@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/converter"
 
 	"multiattempt/internal/report"
+	"multiattempt/worker"
 )
 
 // request is something that a person asked of a run.
@@ -62,6 +63,10 @@ func (a *app) newLog() *cobra.Command {
 
 // requests reads the histories of a run that the server still has, all parts of all its executions, the oldest first.
 func (s *services) requests(ctx context.Context, id, newest string) ([]request, error) {
+	payloads, err := worker.DataConverter(s.cfg.Temporal.Codec)
+	if err != nil {
+		return nil, err
+	}
 	parts := []string{newest}
 	for token := []byte(nil); ; {
 		page, err := s.temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
@@ -82,7 +87,7 @@ func (s *services) requests(ctx context.Context, id, newest string) ([]request, 
 	}
 	var all []request
 	for _, part := range parts {
-		of, err := s.requestsOf(ctx, id, part)
+		of, err := s.requestsOf(ctx, id, part, payloads)
 		var gone *serviceerror.NotFound
 		if err != nil && (part == newest || !errors.As(err, &gone)) { // others may be older than the server keeps
 			return nil, err
@@ -94,14 +99,14 @@ func (s *services) requests(ctx context.Context, id, newest string) ([]request, 
 }
 
 // requestsOf reads the history of one part of a run.
-func (s *services) requestsOf(ctx context.Context, id, part string) (all []request, err error) {
+func (s *services) requestsOf(ctx context.Context, id, part string, payloads converter.DataConverter) (all []request, err error) {
 	events := s.temporal.GetWorkflowHistory(ctx, id, part, false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	for events.HasNext() {
 		e, err := events.Next()
 		if err != nil {
 			return nil, err
 		}
-		if r, ok := asRequest(e); ok {
+		if r, ok := asRequest(e, payloads); ok {
 			all = append(all, r)
 		}
 	}
@@ -109,7 +114,7 @@ func (s *services) requestsOf(ctx context.Context, id, part string) (all []reque
 }
 
 // asRequest reads an event that a person caused.
-func asRequest(e *historypb.HistoryEvent) (r request, ok bool) {
+func asRequest(e *historypb.HistoryEvent, payloads converter.DataConverter) (r request, ok bool) {
 	r.Time = e.EventTime.AsTime()
 	if a := e.GetWorkflowExecutionStartedEventAttributes(); a != nil && a.ContinuedExecutionRunId == "" {
 		r.What, r.Who = "start", a.Identity
@@ -118,7 +123,7 @@ func asRequest(e *historypb.HistoryEvent) (r request, ok bool) {
 	if a := e.GetWorkflowExecutionUpdateAcceptedEventAttributes(); a != nil {
 		in := a.AcceptedRequest.GetInput()
 		r.What, r.Who = in.GetName(), a.AcceptedRequest.GetMeta().GetIdentity()
-		r.Args = strings.Join(converter.GetDefaultDataConverter().ToStrings(in.GetArgs()), " ")
+		r.Args = strings.Join(payloads.ToStrings(in.GetArgs()), " ")
 		return r, true
 	}
 	if a := e.GetWorkflowExecutionCancelRequestedEventAttributes(); a != nil {
