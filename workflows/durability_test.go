@@ -49,6 +49,7 @@ func (w *world) outcome(t *testing.T, run string, steps int, of func(activities.
 	require.NoError(t, err)
 	require.Len(t, records, steps)
 	for _, r := range records {
+		r.Spec = "" // the settings say how long a part is
 		b, err := json.Marshal(of(r))
 		require.NoError(t, err)
 		all[activities.RecordKey(run, r.Step)] = blob.Sum(b)
