@@ -40,3 +40,30 @@ type Sweeper interface {
 	// Sweep deletes such bytes where they are older than before, and returns how many pieces and bytes went; dry only counts.
 	Sweep(ctx context.Context, before time.Time, dry bool) (pieces int, bytes int64, err error)
 }
+
+// UploadSweeper is a Store that takes large objects in parts, which stay when the writer dies in the middle.
+type UploadSweeper interface {
+	// SweepUploads aborts unfinished writes of keys that start with prefix and began before a time, and returns how many and
+	// how many bytes of them went; dry only counts.
+	SweepUploads(ctx context.Context, prefix string, before time.Time, dry bool) (uploads int, bytes int64, err error)
+}
+
+// OnDisk is a Store that keeps its objects on a disk of this machine.
+type OnDisk interface {
+	// Dir is a folder on that disk.
+	Dir() string
+}
+
+// DirOf returns a folder on the disk that a store keeps its objects on; empty: a service keeps them.
+func DirOf(s Store) string {
+	for {
+		if d, ok := s.(OnDisk); ok {
+			return d.Dir()
+		}
+		over, ok := s.(interface{ Unwrap() Store })
+		if !ok {
+			return ""
+		}
+		s = over.Unwrap()
+	}
+}

@@ -39,7 +39,8 @@ func (a *app) newFsck() *cobra.Command {
 		Short: "Check that everything the runs refer to is in the store, and find what is left over",
 		Long: `Follows every reference from the checkpoints, records and evaluations of the runs (all, when none is named). It changes
 nothing unless --gc is given, which deletes what is left over: objects of steps up to the newest checkpoint that nothing refers
-to, such as the episodes of workers that were given up for dead. A fault makes the exit code 1.
+to, such as the episodes of workers that were given up for dead, or their parts of checkpoints. A fault makes the exit code 1.
+It also looks for uploads in parts to an S3 service that were never finished, and --gc aborts them once they are a day old.
 
 Without a RUN it also looks at what belongs to no run, the models below blobs/. What no run refers to, be it over or under way,
 is left over once it is a day old. --gc deletes nothing there while any run has a fault. Of a folder of objects (store.dir) it also
@@ -57,6 +58,8 @@ deletes what interrupted writes left, once that is a day old.`,
 					return err
 				}
 			}
+			var prefixes []string // of uploads
+			stale := time.Now().Add(-max(older, blob.CollectAfter))
 			var all []audited
 			for _, run := range args {
 				found, err := a.audit(cmd, s.store, run, checkpoint.AuditOptions{Read: read, Before: time.Now().Add(-older)}, collect)
@@ -64,6 +67,7 @@ deletes what interrupted writes left, once that is a day old.`,
 					return err
 				}
 				all = append(all, found)
+				prefixes = append(prefixes, "runs/"+run+"/")
 			}
 			if whole {
 				shared, err := auditShared(cmd.Context(), s.store, time.Now().Add(-older), collect && !faulty(all))
@@ -71,7 +75,13 @@ deletes what interrupted writes left, once that is a day old.`,
 					return err
 				}
 				all = append(all, shared)
-				if err := a.sweep(cmd.Context(), s.store, time.Now().Add(-max(older, blob.CollectAfter)), collect); err != nil {
+				if err := a.sweep(cmd.Context(), s.store, stale, collect); err != nil {
+					return err
+				}
+				prefixes = []string{"runs/", checkpoint.SharedPrefix}
+			}
+			for _, prefix := range prefixes {
+				if err := a.sweepUploads(cmd.Context(), s.store, prefix, stale, collect); err != nil {
 					return err
 				}
 			}
@@ -136,6 +146,19 @@ func (a *app) sweep(ctx context.Context, s blob.Store, before time.Time, collect
 	pieces, bytes, err := folder.Sweep(ctx, before, !collect)
 	if err == nil && pieces > 0 {
 		a.notef("Interrupted writes left %d files of %.1f MB.\n", pieces, float64(bytes)/1e6)
+	}
+	return err
+}
+
+// sweepUploads looks for what writers that died left below a prefix of an S3 service, under no key.
+func (a *app) sweepUploads(ctx context.Context, s blob.Store, prefix string, before time.Time, collect bool) error {
+	service, ok := s.(blob.UploadSweeper)
+	if !ok {
+		return nil
+	}
+	uploads, bytes, err := service.SweepUploads(ctx, prefix, before, !collect)
+	if err == nil && uploads > 0 {
+		a.notef("Below %s %d uploads of %.1f MB were never finished.\n", prefix, uploads, float64(bytes)/1e6)
 	}
 	return err
 }

@@ -32,7 +32,10 @@ type Store struct {
 	fast bool   // leave flushing to the system: for tests of everything but durability
 }
 
-var _ blob.Store = (*Store)(nil)
+var (
+	_ blob.Store  = (*Store)(nil)
+	_ blob.OnDisk = (*Store)(nil)
+)
 
 // Open returns the store in dir, which is made if it is missing.
 func Open(dir string) (*Store, error) {
@@ -48,6 +51,9 @@ func Open(dir string) (*Store, error) {
 	}
 	return s, nil
 }
+
+// Dir implements blob.OnDisk.
+func (s *Store) Dir() string { return s.root }
 
 func (s *Store) path(key string) string {
 	return filepath.Join(s.root, "objects", filepath.FromSlash(key))

@@ -32,8 +32,8 @@ const (
 	metaOnce    = "Once"     // "1": created conditionally, hence never replaced
 )
 
-// partSize is the size above which an upload is sent, and repeated, in parts. Unit: bytes.
-const partSize = 64 << 20
+// defaultPartSize is Options.PartSize where none is given.
+const defaultPartSize = 64 << 20
 
 // Options say where the bucket is and who asks.
 type Options struct {
@@ -47,6 +47,7 @@ type Options struct {
 	SessionToken string
 	Authorities  *x509.CertPool    // that may have signed the server's certificate; nil: the system's
 	MaxRetries   int               // of one request, at growing intervals below a second; 0: 5
+	PartSize     uint64            // bytes above which an upload is sent, and repeated, in parts, at least 5 MiB; 0: 64 MiB
 	Transport    http.RoundTripper // nil: minio-go's default
 }
 
@@ -55,6 +56,7 @@ type Store struct {
 	core   *minio.Core
 	creds  *credentials.Credentials
 	bucket string
+	part   uint64
 	where  string // for error messages
 }
 
@@ -134,7 +136,11 @@ func connect(o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("object store at %q: %w", o.Endpoint, err)
 	}
-	return &Store{core: core, creds: creds, bucket: o.Bucket, where: o.Endpoint + "/" + o.Bucket}, nil
+	part := o.PartSize
+	if part == 0 {
+		part = defaultPartSize
+	}
+	return &Store{core: core, creds: creds, bucket: o.Bucket, part: part, where: o.Endpoint + "/" + o.Bucket}, nil
 }
 
 // Put implements blob.Store.
@@ -157,7 +163,7 @@ func (s *Store) Put(ctx context.Context, key string, body io.ReadSeeker, size in
 	}
 	id := rand.Text()
 	put := minio.PutObjectOptions{
-		PartSize:     partSize,
+		PartSize:     s.part,
 		UserMetadata: map[string]string{metaDigest: digest.String(), metaWriteID: id},
 	}
 	switch {

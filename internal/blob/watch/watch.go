@@ -37,6 +37,9 @@ func New(to blob.Store, meter Meter, tracer trace.Tracer) *Store {
 	return &Store{to: to, meter: meter, tracer: tracer}
 }
 
+// Unwrap returns the store that is watched.
+func (s *Store) Unwrap() blob.Store { return s.to }
+
 // call is one call of the store under way.
 type call struct {
 	store *Store
