@@ -52,7 +52,7 @@ func (l *Learner) snapshot(ctx context.Context, at Position, pulse *pulse) (s sn
 		}
 	}()
 	pulse.report(Progress{What: "copy state"})
-	if err := l.room(s.dir); err != nil {
+	if err := l.room(s.dir, l.stateBytes, true); err != nil {
 		return s, err
 	}
 	if err := writeState(ctx, r.learner, s.dir); err != nil {

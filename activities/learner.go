@@ -28,6 +28,7 @@ type Learner struct {
 	parked   []parked      // PPO states that wait on the local disk, the longest waiting first
 
 	stateBytes int64 // about what the resident's full state takes on disk
+	statfs     func(dir string) (disk, error)
 }
 
 // NewLearner returns the activities of a worker that trains with engine. own is the task queue that leads to this worker
@@ -39,7 +40,7 @@ func NewLearner(store blob.Store, engine Engine, models *Models, own, dir string
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the learner's folder: %w", err)
 	}
-	return &Learner{store: store, engine: engine, models: models, own: own, dir: dir, device: make(chan struct{}, 1)}, nil
+	return &Learner{store: store, engine: engine, models: models, own: own, dir: dir, device: make(chan struct{}, 1), statfs: statfs}, nil
 }
 
 // StepRecord holds every number of one step: the object under RecordKey once Commit gave it that name.

@@ -37,7 +37,7 @@ func (l *Learner) park(ctx context.Context, pulse *pulse) error {
 	}
 	p := parked{resident: *l.resident, dir: dir}
 	p.learner = nil
-	if err = l.room(dir); err == nil {
+	if err = l.room(dir, l.stateBytes, false); err == nil {
 		err = writeState(ctx, l.resident.learner, dir)
 	}
 	if err == nil {

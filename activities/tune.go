@@ -25,6 +25,7 @@ type tuning struct {
 	template  *chat.Template
 	dialogues *dataset.Dialogues
 	imitator  update.Imitator
+	bytes     int64 // about what its full state takes on disk
 }
 
 func (t *tuning) close() error { return t.imitator.Close() }
@@ -60,9 +61,13 @@ func (l *Learner) tune(ctx context.Context, in TuneInput, pulse *pulse) (out Tun
 		return out, err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // emptied when the next process starts
+	if err := l.room(dir, t.bytes, true); err != nil {
+		return out, err
+	}
 	if err := writeState(ctx, t.imitator, dir); err != nil {
 		return out, err
 	}
+	t.bytes = treeBytes(dir)
 	meta := checkpoint.Meta{Run: in.Run, Step: t.step + in.Steps}
 	if meta.Spec, err = t.spec.Digest(); err != nil {
 		return out, err
@@ -78,6 +83,9 @@ func (l *Learner) tune(ctx context.Context, in TuneInput, pulse *pulse) (out Tun
 	t.step = meta.Step
 	return out, nil
 }
+
+// momentsPerModel is about how many times the model a fine-tuning's state holds: weights and two Adam moments.
+const momentsPerModel = 3
 
 // tuningCheckpoints is the number of a fine-tuning's newest checkpoints that are kept.
 const tuningCheckpoints = 2
@@ -106,6 +114,7 @@ func (l *Learner) holdTuning(ctx context.Context, in TuneInput, pulse *pulse) (*
 	if err := l.engine.FitsTuning(ctx, model, f, in.Longest); err != nil {
 		return nil, err
 	}
+	t.bytes = momentsPerModel * treeBytes(model)
 	o := ImitatorOptions{Model: model, Optimizer: f.Optimizer, Compute: f.Model.Compute, LoRA: f.LoRA, Seed: f.Seed, Microbatch: f.Microbatch}
 	if !in.Checkpoint.IsZero() {
 		dir, err := os.MkdirTemp(l.dir, "restore-")
