@@ -19,15 +19,11 @@ func TestAHangingSamplerLosesItsShard(t *testing.T) {
 	t.Setenv("MULTIATTEMPT_WORKER_ROLLOUT_CONCURRENCY", "2") // the stuck worker could take the shard again
 	c := newCluster(t, workers{"control": "control,learner"})
 	p := failpoint{At: "sample", Count: 9, Hang: true, File: filepath.Join(c.dir, "hangs")}
-	add := func(name string, p *failpoint) {
-		c.members[name] = &member{name: name, next: func() *failpoint { return p }, args: c.workerArgs(name, "rollout")}
-		c.start(t, name)
-	}
-	add("stuck", &p)
+	c.join(t, "stuck", "rollout", &p)
 	c.train(t, "life", fmt.Sprintf(life, iterations))
 	c.until(t, "the sampler hangs", func(context.Context) bool { return exists(p.File) })
 	process := c.members["stuck"].cmd.Process
-	add("other", nil)
+	c.join(t, "other", "rollout", nil)
 	c.finish(t, "life")
 	require.Same(t, process, c.members["stuck"].cmd.Process, "it lived to the end")
 	requireSameTrail(t, want, trail(t, c.store, "life"))
