@@ -8,6 +8,8 @@ import (
 	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/stretchr/testify/require"
+
+	"multiattempt/internal/nn"
 )
 
 // Gradients returns the mean of −log p of every next token of rows [B, T], and its gradient with regard to each weight, in
@@ -20,7 +22,7 @@ func Gradients(t *testing.T, b *Backend, m *Model, rows [][]int32) (loss float32
 	p, err := b.program(key, func(g *graph.Graph) []*graph.Node {
 		weights := parameters(g, "policy", c.Tensors())
 		tokens := graph.Parameter(g, "tokens", shapes.Make(dtypes.Int32, batch, length))
-		logProbs, _ := c.NextTokens(c.Bind(weights), tokens)
+		logProbs, _ := c.NextTokens(c.Bind(weights), nn.RowsOf(tokens))
 		loss := graph.Neg(graph.ReduceAllMean(logProbs))
 		return append([]*graph.Node{loss}, graph.Gradient(loss, weights...)...)
 	})

@@ -31,7 +31,8 @@ func ForwardLogits(t *testing.T, b *Backend, m *Model, tokens []int32) [][]float
 			nodes[i] = graph.Parameter(g, fmt.Sprintf("w%d", i), shapes.Make(dtypes.Float32, s.Shape...))
 		}
 		w := nn.Bind(specs, nodes)
-		return []*graph.Node{m.Config.Logits(w, m.Config.Forward(w, graph.Parameter(g, "tokens", shapes.Make(dtypes.Int32, 1, length))))}
+		rows := nn.RowsOf(graph.Parameter(g, "tokens", shapes.Make(dtypes.Int32, 1, length+1)))
+		return []*graph.Node{m.Config.Logits(w, m.Config.Forward(w, rows))}
 	})
 	require.NoError(t, err)
 	var inputs []compute.Buffer
@@ -40,8 +41,8 @@ func ForwardLogits(t *testing.T, b *Backend, m *Model, tokens []int32) [][]float
 		require.NoError(t, err)
 		inputs = append(inputs, buffer)
 	}
-	padded := append(append([]int32{}, tokens...), make([]int32, length-len(tokens))...)
-	buffer, err := upload(b, padded, 1, length)
+	padded := append(append([]int32{}, tokens...), make([]int32, length+1-len(tokens))...)
+	buffer, err := upload(b, padded, 1, length+1)
 	require.NoError(t, err)
 	inputs = append(inputs, buffer)
 	outputs, err := p.run(inputs)

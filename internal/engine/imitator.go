@@ -8,6 +8,7 @@ import (
 	"github.com/gomlx/compute"
 	"github.com/gomlx/gomlx/core/graph"
 
+	"multiattempt/internal/nn"
 	"multiattempt/internal/spec"
 	"multiattempt/internal/update"
 )
@@ -49,8 +50,8 @@ func NewImitator(_ context.Context, o ImitatorOptions) (update.Imitator, error) 
 	config := model.Config
 	m.objective = objective{
 		key: fmt.Sprintf("imitation %+v %+v", config, m.policy.lora), specs: m.policy.specs, planes: 1, facts: 1,
-		loss: func(weights, frozen []*graph.Node, tokens *graph.Node, planes []*graph.Node) (*graph.Node, *graph.Node) {
-			loss := config.ImitationLoss(m.policy.bind(weights, bindBase(config, frozen)), tokens, planes[0])
+		loss: func(weights, frozen []*graph.Node, rows nn.Rows, planes []*graph.Node) (*graph.Node, *graph.Node) {
+			loss := config.ImitationLoss(m.policy.bind(weights, bindBase(config, frozen)), rows, planes[0])
 			return loss, graph.Reshape(loss, 1)
 		},
 	}
@@ -125,7 +126,7 @@ func (m *imitator) Step(ctx context.Context, batch []update.Example, lr float64)
 // imitationInput lays a micro-batch out; scale holds each row's share of a token in the batch's mean.
 func imitationInput(b microbatch, batch []update.Example, scale []float64) input {
 	return input{
-		tokens: b.tokens(func(i int) []int32 { return batch[i].Tokens }),
+		row: func(i int) []int32 { return batch[i].Tokens },
 		planes: b.planes(1, func(i int, set func(p, token int, x float32)) {
 			for t, in := range batch[i].Mask {
 				if in {

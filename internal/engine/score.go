@@ -6,8 +6,6 @@ import (
 	"slices"
 
 	"github.com/gomlx/compute"
-	"github.com/gomlx/compute/dtypes"
-	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
 
 	"multiattempt/internal/experience"
@@ -31,15 +29,15 @@ func (t *trainer) Score(ctx context.Context, episodes []rollout.Episode, progres
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		flat, err := t.scoreBatch(weights, m, m.tokens(func(i int) []int32 { return episodes[i].Tokens }))
+		flat, err := t.scoreBatch(weights, m, func(i int) []int32 { return episodes[i].Tokens })
 		if err != nil {
 			return nil, fmt.Errorf("score: %w", err)
 		}
-		for b, i := range m.rows {
+		for r, i := range m.rows {
 			n := len(episodes[i].Tokens)
 			row := func(which int) []float32 {
 				out := make([]float32, n)
-				copy(out[1:], flat[(which*m.batch+b)*m.length:])
+				copy(out[1:], flat[which*m.batch*m.length+m.entry(r, 1):])
 				return out
 			}
 			scores[i] = experience.Scores{Old: row(0), Ref: row(1)}
@@ -57,9 +55,9 @@ func (t *trainer) Score(ctx context.Context, episodes []rollout.Episode, progres
 
 // scoreBatch returns [3, B, T]: policy log-probabilities, reference log-probabilities, values; [2, B, T] without a critic.
 // Entry t belongs to token t+1.
-func (t *trainer) scoreBatch(weights []compute.Buffer, m microbatch, tokens []int32) ([]float32, error) {
+func (t *trainer) scoreBatch(weights []compute.Buffer, m microbatch, row func(i int) []int32) ([]float32, error) {
 	c := t.model.Config
-	key, outputs := fmt.Sprintf("score B%d T%d critic %t %+v %+v %+v", m.batch, m.length, t.critic != nil, c, t.lora.Policy, t.lora.Critic), 2
+	key, outputs := fmt.Sprintf("score %s critic %t %+v %+v %+v", m.shape(), t.critic != nil, c, t.lora.Policy, t.lora.Critic), 2
 	if t.critic != nil {
 		outputs = 3
 	}
@@ -69,19 +67,19 @@ func (t *trainer) scoreBatch(weights []compute.Buffer, m microbatch, tokens []in
 		if t.critic != nil {
 			critic = parameters(g, "critic", t.critic.specs)
 		}
-		tokens, base := graph.Parameter(g, "tokens", shapes.Make(dtypes.Int32, m.batch, m.length+1)), c.Bind(frozen)
-		now, _ := c.NextTokens(t.policy.bind(policy, base), tokens)
-		before, _ := c.NextTokens(base, tokens)
+		rows, base := m.parameter(g), c.Bind(frozen)
+		now, _ := c.NextTokens(t.policy.bind(policy, base), rows)
+		before, _ := c.NextTokens(base, rows)
 		list := []*graph.Node{now, before}
 		if t.critic != nil {
-			list = append(list, c.Values(t.critic.bind(critic, base), graph.SliceAxis(tokens, 1, graph.AxisRange(0, m.length))))
+			list = append(list, c.Values(t.critic.bind(critic, base), rows))
 		}
 		return []*graph.Node{graph.Stack(list, 0)}
 	})
 	if err != nil {
 		return nil, err
 	}
-	buffer, err := upload(t.backend, tokens, m.batch, m.length+1)
+	buffer, err := m.upload(t.backend, row)
 	if err != nil {
 		return nil, err
 	}

@@ -6,8 +6,6 @@ import (
 	"slices"
 
 	"github.com/gomlx/compute"
-	"github.com/gomlx/compute/dtypes"
-	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
 
 	"multiattempt/internal/nn"
@@ -91,12 +89,12 @@ func (s *Scorer) LogProbs(ctx context.Context, rows [][]int32) ([][]float32, err
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		flat, err := s.score(m, m.tokens(func(i int) []int32 { return rows[i] }))
+		flat, err := s.score(m, func(i int) []int32 { return rows[i] })
 		if err != nil {
 			return nil, err
 		}
-		for b, i := range m.rows {
-			out[i] = slices.Clone(flat[b*m.length:][:len(rows[i])-1])
+		for r, i := range m.rows {
+			out[i] = slices.Clone(flat[r*m.length:][:len(rows[i])-1])
 		}
 	}
 	return out, nil
@@ -113,8 +111,8 @@ func (s *Scorer) batches(rows [][]int32) []microbatch {
 			batch *= 2
 		}
 		m := microbatch{batch: batch, length: length}
-		for _, one := range order[:min(batch, len(order))] {
-			m.rows = append(m.rows, one.rows...)
+		for b, one := range order[:min(batch, len(order))] {
+			m.rows, m.slots = append(m.rows, one.rows...), append(m.slots, slot{b, 0})
 		}
 		list, order = append(list, m), order[len(m.rows):]
 	}
@@ -129,23 +127,22 @@ func lengthsOf(rows [][]int32) []int {
 	return n
 }
 
-// score returns [B, T] log-probabilities of tokens [B, T+1].
-func (s *Scorer) score(m microbatch, tokens []int32) ([]float32, error) {
+// score returns the micro-batch's log-probabilities, [B, T].
+func (s *Scorer) score(m microbatch, row func(i int) []int32) ([]float32, error) {
 	c := s.config
 	if plan := PlanScorer(c, m.batch, m.length+1); s.most > 0 && plan.Total() > s.most {
 		return nil, fmt.Errorf("%w: scoring takes %v, the device has %.1f GB", ErrMemory, plan, gigabytes(s.most))
 	}
-	key := fmt.Sprintf("logprobs B%d T%d %+v", m.batch, m.length, c)
+	key := fmt.Sprintf("logprobs %s %+v", m.shape(), c)
 	p, err := s.backend.program(key, func(g *graph.Graph) []*graph.Node {
 		weights := parameters(g, "policy", c.Tensors())
-		tokens := graph.Parameter(g, "tokens", shapes.Make(dtypes.Int32, m.batch, m.length+1))
-		logProbs, _ := c.NextTokens(c.Bind(weights), tokens)
+		logProbs, _ := c.NextTokens(c.Bind(weights), m.parameter(g))
 		return []*graph.Node{logProbs}
 	})
 	if err != nil {
 		return nil, err
 	}
-	buffer, err := upload(s.backend, tokens, m.batch, m.length+1)
+	buffer, err := m.upload(s.backend, row)
 	if err != nil {
 		return nil, err
 	}

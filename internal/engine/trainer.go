@@ -208,16 +208,16 @@ func (t *trainer) ppo() objective {
 	if t.lora.Policy.Enabled() || t.critic != nil && t.lora.Critic.Enabled() {
 		o.frozen = config.Tensors()
 	}
-	o.loss = func(weights, frozen []*graph.Node, tokens *graph.Node, p []*graph.Node) (*graph.Node, *graph.Node) {
+	o.loss = func(weights, frozen []*graph.Node, rows nn.Rows, p []*graph.Node) (*graph.Node, *graph.Node) {
 		base := bindBase(config, frozen)
 		loss, facts := config.PolicyLoss(t.policy.bind(weights[:policies], base), u, nn.PolicyBatch{
-			Tokens: tokens, Mask: p[planeMask], Scale: p[planePolicyScale], KLScale: p[planeKLScale],
+			Rows: rows, Mask: p[planeMask], Scale: p[planePolicyScale], KLScale: p[planeKLScale],
 			Old: p[planeOld], Ref: p[planeRef], Advantages: p[planeAdvantages],
 		})
-		value := graph.ScalarZero(tokens.Graph(), facts.DType())
+		value := graph.ScalarZero(facts.Graph(), facts.DType())
 		if t.critic != nil {
 			value = config.ValueLoss(t.critic.bind(weights[policies:], base), u, nn.ValueBatch{
-				Tokens: tokens, Scale: p[planeValueScale], Returns: p[planeReturns], Old: p[planeOldValues],
+				Rows: rows, Scale: p[planeValueScale], Returns: p[planeReturns], Old: p[planeOldValues],
 			})
 			loss = graph.Add(loss, graph.MulScalar(value, u.ValueWeight))
 		}
@@ -311,7 +311,7 @@ func (t *trainer) apply(stats *update.StepStats, gradients []compute.Buffer, rat
 // are the policy's planes only.
 func ppoInput(m microbatch, rows []experience.Row, scale []float64, planes int) input {
 	return input{
-		tokens: m.tokens(func(i int) []int32 { return rows[i].Tokens }),
+		row: func(i int) []int32 { return rows[i].Tokens },
 		planes: m.planes(planes, func(i int, set func(p, token int, x float32)) {
 			r := rows[i]
 			for t, trains := range r.Mask {

@@ -164,7 +164,7 @@ func TestMicrobatchesDoNotChangeAStep(t *testing.T) {
 				rows := drawRows(t, newTrainer(t, o), 10, 1)
 				var want map[string][]float32
 				var wantStats update.StepStats
-				for _, size := range []int{16, 2} {
+				for _, size := range []int{16, 2, 1} { // packed, packed, one by one
 					o.Update.Microbatch = size
 					learner := newTrainer(t, o)
 					stats, err := learner.Step(t.Context(), rows, rates)
@@ -257,7 +257,8 @@ func TestScoresOfAnEpisodeDoNotDependOnItsCompany(t *testing.T) {
 		var done []int
 		together, err := learner.Score(t.Context(), episodes, func(n int) { done = append(done, n) })
 		require.NoError(t, err)
-		require.Equal(t, []int{2, 4, 6, 8, 10}, done)
+		require.IsIncreasing(t, done)
+		require.Equal(t, len(episodes), done[len(done)-1])
 		for i, e := range episodes {
 			alone, err := learner.Score(t.Context(), episodes[i:i+1], nil)
 			require.NoError(t, err)

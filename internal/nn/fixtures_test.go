@@ -125,7 +125,7 @@ func TestForwardAgreesWithTransformers(t *testing.T) {
 			require.Len(t, f.Weights, len(specs))
 			eachBackend(t, func(t *testing.T, b compute.Backend) {
 				out := call(t, b, func(in []*graph.Node) []*graph.Node {
-					logProbs, entropy := c.NextTokens(c.Bind(in[:len(specs)]), in[len(specs)])
+					logProbs, entropy := c.NextTokens(c.Bind(in[:len(specs)]), nn.RowsOf(in[len(specs)]))
 					return []*graph.Node{logProbs, entropy}
 				}, f.inputs(specs, f.Weights)...)
 				requireClose(t, f.LogProbs, out[0], 2e-4)
@@ -143,7 +143,7 @@ func TestImitationLossAgreesWithPyTorch(t *testing.T) {
 			eachBackend(t, func(t *testing.T, b compute.Backend) {
 				out := call(t, b, func(in []*graph.Node) []*graph.Node {
 					w, tokens, scale := in[:len(specs)], in[len(specs)], in[len(specs)+1]
-					loss := c.ImitationLoss(c.Bind(w), tokens, scale)
+					loss := c.ImitationLoss(c.Bind(w), nn.RowsOf(tokens), scale)
 					return append(graph.Gradient(loss, w...), loss)
 				}, f.inputs(specs, f.Weights, shares(f.Imitation.Mask, nil))...)
 				requireClose(t, []float64{f.Imitation.Loss}, out[len(specs)], 1e-4)
@@ -188,7 +188,7 @@ func TestPolicyLossAgreesWithPyTorch(t *testing.T) {
 				eachBackend(t, func(t *testing.T, b compute.Backend) {
 					out := call(t, b, func(in []*graph.Node) []*graph.Node {
 						loss, facts := c.PolicyLoss(c.Bind(in[:n]), u, nn.PolicyBatch{
-							Tokens: in[n], Mask: in[n+1], Scale: in[n+2], Old: in[n+3], Ref: in[n+4], Advantages: in[n+5],
+							Rows: nn.RowsOf(in[n]), Mask: in[n+1], Scale: in[n+2], Old: in[n+3], Ref: in[n+4], Advantages: in[n+5],
 							KLScale: in[n+6],
 						})
 						return append(graph.Gradient(loss, in[:n]...), loss, facts)
@@ -219,9 +219,9 @@ func TestValueLossAgreesWithPyTorch(t *testing.T) {
 				out := call(t, b, func(in []*graph.Node) []*graph.Node {
 					w := nn.Bind(specs, in[:n])
 					loss := c.ValueLoss(w, spec.Update{ValueClip: 0.2}, nn.ValueBatch{
-						Tokens: in[n], Scale: in[n+1], Returns: in[n+2], Old: in[n+3],
+						Rows: nn.RowsOf(in[n]), Scale: in[n+1], Returns: in[n+2], Old: in[n+3],
 					})
-					values := c.Values(w, graph.SliceAxis(in[n], 1, graph.AxisRange(0, f.Length)))
+					values := c.Values(w, nn.RowsOf(in[n]))
 					return append(graph.Gradient(loss, in[:n]...), loss, values)
 				}, f.inputs(specs, weights, shares(want.Mask, nil), want.Returns, want.Old)...)
 				requireClose(t, []float64{want.Loss}, out[n], 1e-4)

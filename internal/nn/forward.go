@@ -6,29 +6,57 @@ import (
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 )
 
-// Forward runs all layers over whole rows: tokens [B, T] int32 from position 0, causal → hidden [B, T, D] before the
-// final norm. Rows are padded on the right: what stands behind a position never reaches it. Where a gradient would keep
-// too much, each layer is computed again for it from the layer's input.
-func (c Config) Forward(w Weights, tokens *Node) *Node {
-	dims := tokens.Shape().Dimensions
-	return c.forward(w, tokens, c.activations(dims[0], dims[1]) > maxActivations)
+// Rows are token sequences to be predicted, [B, T] int32 each. They are padded on the right: what stands behind a position
+// never reaches it.
+type Rows struct {
+	Inputs  *Node // what is predicted from
+	Targets *Node // the token that follows each of Inputs
+	// Positions say how far into its sequence each of Inputs stands, where several sequences are packed into a row one behind
+	// the other: none sees another. Nil where every row is one sequence.
+	Positions *Node
 }
 
-func (c Config) forward(w Weights, tokens *Node, again bool) *Node {
-	length := tokens.Shape().Dim(1)
-	causal := Reshape(LowerTriangular(tokens.Graph(), length), 1, 1, length, length)
-	r := c.RotationFromZero(tokens.Graph(), length)
-	x := c.Embed(w, tokens)
+// RowsOf are sequences of T+1 tokens, [B, T+1] int32: each row one.
+func RowsOf(tokens *Node) Rows {
+	last := tokens.Shape().Dim(1) - 1
+	return Rows{Inputs: SliceAxis(tokens, 1, AxisRange(0, last)), Targets: SliceAxis(tokens, 1, AxisRange(1))}
+}
+
+// Forward runs all layers over whole rows, causal → hidden [B, T, D] before the final norm. Where a gradient would keep too
+// much, each layer is computed again for it from the layer's input.
+func (c Config) Forward(w Weights, r Rows) *Node {
+	dims := r.Inputs.Shape().Dimensions
+	return c.forward(w, r, c.activations(dims[0], dims[1]) > maxActivations)
+}
+
+func (c Config) forward(w Weights, rows Rows, again bool) *Node {
+	visible, rotation := c.whole(rows)
+	x := c.Embed(w, rows.Inputs)
 	for l := range c.Layers {
 		if again {
 			x = x.Checkpoint()
 		}
-		x = c.Block(w, l, x, r, func(q, k, v *Node) *Node { return Attend(q, k, v, causal) })
+		x = c.Block(w, l, x, rotation, func(q, k, v *Node) *Node { return Attend(q, k, v, visible) })
 	}
 	if again {
 		x = x.StopCheckpoint()
 	}
 	return x
+}
+
+// whole returns which key positions each query sees, [B or 1, 1, T, T], and the rotation of each position.
+func (c Config) whole(r Rows) (visible *Node, rotation Rotation) {
+	g, length := r.Inputs.Graph(), r.Inputs.Shape().Dim(1)
+	causal := Reshape(LowerTriangular(g, length), 1, 1, length, length)
+	if r.Positions == nil {
+		return causal, c.RotationFromZero(g, length)
+	}
+	batch := r.Positions.Shape().Dim(0)
+	order := Iota(g, shapes.Make(dtypes.Int32, batch, length), 1)
+	first := InsertAxes(Sub(order, r.Positions), 1, -1) // where each query's sequence begins, [B, 1, T, 1]
+	key := Iota(g, shapes.Make(dtypes.Int32, batch, 1, length, length), -1)
+	own := GreaterOrEqual(key, BroadcastToShape(first, key.Shape()))
+	return LogicalAnd(own, BroadcastToShape(causal, own.Shape())), c.RotationAt(r.Positions, length)
 }
 
 // maxActivations is the most numbers that a gradient may keep from its forward pass: 1 GiB.
@@ -40,11 +68,10 @@ func (c Config) activations(batch, length int) int {
 	return c.Layers * batch * length * perToken
 }
 
-// NextTokens scores rows: tokens [B, T+1] int32 → the log-probability of token t+1 given tokens 0…t, and the entropy of
-// that prediction in nats, both [B, T] float32.
-func (c Config) NextTokens(w Weights, tokens *Node) (logProbs, entropy *Node) {
-	inputs, targets := SliceAxis(tokens, 1, AxisRange(0, tokens.Shape().Dim(1)-1)), SliceAxis(tokens, 1, AxisRange(1))
-	return c.LogProbs(w, c.Forward(w, inputs), targets)
+// NextTokens returns the log-probability of each target given what stands before it, and the entropy of that prediction in
+// nats, both [B, T] float32.
+func (c Config) NextTokens(w Weights, r Rows) (logProbs, entropy *Node) {
+	return c.LogProbs(w, c.Forward(w, r), r.Targets)
 }
 
 // wholeVocabulary is the largest vocabulary for which the logits of all positions exist at the same time.
@@ -104,8 +131,8 @@ func (c Config) CriticTensors() []TensorSpec {
 	return append(specs, TensorSpec{ValueHead, []int{1, c.HiddenSize}}) // "value…" sorts behind "model…"
 }
 
-// Values returns the critic's output after each position, tokens [B, T] int32 → [B, T] float32: entry t is the value of what
-// tokens 0…t led to, before token t+1 is written.
-func (c Config) Values(w Weights, tokens *Node) *Node {
-	return Squeeze(Linear(as(c.FinalNorm(w, c.Forward(w, tokens)), dtypes.Float32), w[ValueHead], nil), -1)
+// Values returns the critic's output, [B, T] float32: entry t is the value of what the inputs up to t led to, before its
+// target is written.
+func (c Config) Values(w Weights, r Rows) *Node {
+	return Squeeze(Linear(as(c.FinalNorm(w, c.Forward(w, r)), dtypes.Float32), w[ValueHead], nil), -1)
 }

@@ -27,7 +27,7 @@ func TestAdaptersAreMergedWeights(t *testing.T) {
 			for i, s := range specs {
 				trained = append(trained, wave(g, 0.7+0.1*float64(i), s.Shape...))
 			}
-			logProbs, _ := c.NextTokens(bind(c.Bind(base), trained), Const(g, [][]int32{{0, 4, 2, 2}, {3, 1, 0, 3}}))
+			logProbs, _ := c.NextTokens(bind(c.Bind(base), trained), RowsOf(Const(g, [][]int32{{0, 4, 2, 2}, {3, 1, 0, 3}})))
 			return append(Gradient(ReduceAllSum(Mul(logProbs, wave(g, 0.7, 2, 3))), trained...), logProbs)
 		}
 	}

@@ -8,10 +8,10 @@ import (
 	"multiattempt/internal/spec"
 )
 
-// PolicyBatch is a micro-batch of the policy loss. All arrays but Tokens are [B, T] float32; entry t belongs to token
+// PolicyBatch is a micro-batch of the policy loss. All arrays are [B, T] float32; entry t belongs to token
 // t+1. Padding and tokens that do not train have 0 everywhere.
 type PolicyBatch struct {
-	Tokens     *Node // [B, T+1] int32
+	Rows       Rows
 	Mask       *Node // 1 for tokens that train
 	Scale      *Node // share of the token in the minibatch's mean, times its importance weight; 0 where Mask is 0
 	KLScale    *Node // Scale times the coefficient of the divergence; read only when the spec puts that in the loss
@@ -37,7 +37,7 @@ const (
 func (c Config) PolicyLoss(w Weights, u spec.Update, b PolicyBatch) (loss, facts *Node) {
 	trains := GreaterThan(b.Mask, ScalarZero(b.Mask.Graph(), b.Mask.DType()))
 	zeros := ZerosLike(b.Mask)
-	logProbs, entropy := c.NextTokens(w, b.Tokens)
+	logProbs, entropy := c.NextTokens(w, b.Rows)
 	// What does not train is set to 0 before any exp, so that it can neither overflow nor reach a gradient.
 	logRatio := Where(trains, Sub(logProbs, b.Old), zeros)
 	divergence := klEstimate(u.KLEstimator, Where(trains, Sub(b.Ref, logProbs), zeros))
@@ -83,9 +83,9 @@ func klEstimate(estimator spec.KLEstimator, delta *Node) *Node {
 	panic(fmt.Errorf("unknown estimator of the divergence %q", estimator))
 }
 
-// ValueBatch is a micro-batch of the value loss. All arrays but Tokens are [B, T] float32; entry t belongs to token t+1.
+// ValueBatch is a micro-batch of the value loss. All arrays are [B, T] float32; entry t belongs to token t+1.
 type ValueBatch struct {
-	Tokens  *Node // [B, T+1] int32
+	Rows    Rows
 	Scale   *Node // share of the token in the minibatch's mean; 0 for tokens that do not train
 	Returns *Node
 	Old     *Node // the critic's output before the update
@@ -93,14 +93,14 @@ type ValueBatch struct {
 
 // ValueLoss is Σ Scale · 0.5 · max((V−R)², (V_old + clip(V−V_old, ±ValueClip) − R)²), a scalar.
 func (c Config) ValueLoss(w Weights, u spec.Update, b ValueBatch) *Node {
-	values := c.Values(w, SliceAxis(b.Tokens, 1, AxisRange(0, b.Tokens.Shape().Dim(1)-1)))
+	values := c.Values(w, b.Rows)
 	near := Add(b.Old, ClipScalar(Sub(values, b.Old), -u.ValueClip, u.ValueClip))
 	worst := Max(Square(Sub(values, b.Returns)), Square(Sub(near, b.Returns)))
 	return ReduceAllSum(Mul(b.Scale, MulScalar(worst, 0.5)))
 }
 
-// ImitationLoss is the cross-entropy Σ Scale · −log p(token), a scalar: tokens [B, T+1] int32, scale [B, T].
-func (c Config) ImitationLoss(w Weights, tokens, scale *Node) *Node {
-	logProbs, _ := c.NextTokens(w, tokens)
+// ImitationLoss is the cross-entropy Σ Scale · −log p(token), a scalar, with scale [B, T].
+func (c Config) ImitationLoss(w Weights, r Rows, scale *Node) *Node {
+	logProbs, _ := c.NextTokens(w, r)
 	return Neg(ReduceAllSum(Mul(scale, logProbs)))
 }

@@ -51,7 +51,7 @@ func TestBFloat16IsCloseToPyTorch(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			eachBackend(t, func(t *testing.T, b compute.Backend) {
 				out := call(t, b, func(in []*graph.Node) []*graph.Node {
-					logProbs, entropy := c.NextTokens(c.Bind(in[:n]), in[n])
+					logProbs, entropy := c.NextTokens(c.Bind(in[:n]), nn.RowsOf(in[n]))
 					return []*graph.Node{logProbs, entropy}
 				}, f.inputs(specs, f.Weights)...)
 				requireClose(t, f.LogProbs, out[0], halfLogProbs)
@@ -72,7 +72,7 @@ func TestBFloat16IsCloseToPyTorch(t *testing.T) {
 				}
 				out = call(t, b, func(in []*graph.Node) []*graph.Node {
 					loss, _ := c.PolicyLoss(c.Bind(in[:n]), u, nn.PolicyBatch{
-						Tokens: in[n], Mask: in[n+1], Scale: in[n+2], Old: in[n+3], Ref: in[n+4], Advantages: in[n+5],
+						Rows: nn.RowsOf(in[n]), Mask: in[n+1], Scale: in[n+2], Old: in[n+3], Ref: in[n+4], Advantages: in[n+5],
 						KLScale: in[n+6],
 					})
 					return append(graph.Gradient(loss, in[:n]...), loss)

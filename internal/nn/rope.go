@@ -196,6 +196,16 @@ func (c Config) RotationFromZero(g *Graph, length int) Rotation {
 	return Rotation{table(cos), table(sin)}
 }
 
+// RotationAt returns the rotation of positions [B, T] int32, each below length.
+func (c Config) RotationAt(positions *Node, length int) Rotation {
+	cos, sin := c.RotationTable(length)
+	at := func(flat []float32) *Node {
+		table := ConstTensor(positions.Graph(), tensors.FromFlatDataAndDimensions(flat, length, c.HeadDim/2))
+		return InsertAxes(Gather(table, InsertAxes(positions, -1)), 1)
+	}
+	return Rotation{at(cos), at(sin)}
+}
+
 // Apply rotates x [B, heads, T, HeadDim]: dimension i pairs with i + HeadDim/2 (Hugging Face's "rotate half"). It computes
 // in float32.
 func (r Rotation) Apply(x *Node) *Node {

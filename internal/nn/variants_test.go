@@ -88,7 +88,7 @@ func TestComputingLayersAgainDoesNotChangeThem(t *testing.T) {
 			for i, s := range c.Tensors() {
 				nodes = append(nodes, wave(g, 1.3+0.1*float64(i), s.Shape...))
 			}
-			hidden := c.forward(c.Bind(nodes), Const(g, [][]int32{{0, 4, 2, 2}, {3, 1, 0, 3}}), again)
+			hidden := c.forward(c.Bind(nodes), RowsOf(Const(g, [][]int32{{0, 4, 2, 2, 1}, {3, 1, 0, 3, 1}})), again)
 			return append(Gradient(ReduceAllSum(Mul(hidden, wave(g, 0.7, 2, 4, 4))), nodes...), hidden)
 		}
 	}

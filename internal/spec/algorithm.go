@@ -125,7 +125,7 @@ const (
 // Update is the PPO update of one iteration (Schulman et al., arXiv 1707.06347).
 type Update struct {
 	Minibatch  int `json:"minibatch"`  // episodes of one optimiser step
-	Microbatch int `json:"microbatch"` // episodes of one forward and backward pass; never changes the result beyond rounding
+	Microbatch int `json:"microbatch"` // episodes of the greatest length in one forward and backward pass; never changes the result beyond rounding
 	Epochs     int `json:"epochs"`     // passes over the iteration's episodes
 	// StopKL ends an iteration's optimiser steps after the first one whose minibatch shows a mean divergence (k3, per token)
 	// from the policy before the update above it; 0 is off.
