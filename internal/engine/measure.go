@@ -2,14 +2,13 @@ package engine
 
 import (
 	"fmt"
-	"math"
-	"sync"
 	"time"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
+	"golang.org/x/sync/errgroup"
 
 	"multiattempt/internal/spec"
 )
@@ -76,31 +75,40 @@ func (b *Backend) measureProducts(c spec.Compute, size product, a arrangement) (
 		defer end()
 		runs[i] = run
 	}
-	operations := float64(a.at*a.together) * size.operations()
-	least, repeat := math.Inf(1), max(1, int(2e9/operations)) // so that a timing is no shorter than some milliseconds
-	for range 6 {
-		start := time.Now()
-		errs := make([]error, len(runs))
-		var all sync.WaitGroup
-		for i, run := range runs {
-			all.Go(func() {
-				for range repeat {
-					if errs[i] == nil {
-						errs[i] = run()
-					}
-				}
-			})
-		}
-		all.Wait()
-		took := time.Since(start).Seconds() / float64(repeat)
-		for _, err := range errs {
-			if err != nil {
-				return 0, err
-			}
+	took, err := atTheSameTime(runs, 1) // and warms up
+	if err != nil {
+		return 0, err
+	}
+	least, began := took, time.Now()
+	repeat := max(1, int(shortestTiming/took))
+	for n := 0; n < 6 && time.Since(began).Seconds() < longestTiming; n++ {
+		if took, err = atTheSameTime(runs, repeat); err != nil {
+			return 0, err
 		}
 		least = min(least, took)
 	}
-	return operations / least, nil
+	return float64(a.at*a.together) * size.operations() / least, nil
+}
+
+// A timing takes at least some milliseconds, and all timings of an arrangement not much more than so many seconds.
+const shortestTiming, longestTiming = 0.02, 0.3
+
+// atTheSameTime calls each function so many times, beside the others, and returns the seconds of one round.
+func atTheSameTime(runs []func() error, times int) (float64, error) {
+	var group errgroup.Group
+	start := time.Now()
+	for _, run := range runs {
+		group.Go(func() error {
+			for range times {
+				if err := run(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	err := group.Wait()
+	return time.Since(start).Seconds() / float64(times), err
 }
 
 // products returns a function that computes products and waits for them, and one that frees what it holds.
@@ -137,7 +145,7 @@ func (b *Backend) products(c spec.Compute, size product, a arrangement) (run fun
 		for _, dims := range [][]int{left, right} {
 			flat := make([]float32, elements(dims))
 			for i := range flat {
-				flat[i] = float32(math.Sin(float64(i*i + len(inputs))))
+				flat[i] = float32((i+len(inputs))%251)/251 - 0.5
 			}
 			buffer, err := upload(b, flat, dims...)
 			if err != nil {
