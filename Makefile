@@ -89,7 +89,7 @@ test: check xla
 	cd standalone && go test -tags failpoint -timeout 30m -run '$(DURABLE)' .
 
 # Of an installation whose processes are killed, halted, drained and shared out, the smallest form of everything.
-DURABLE := TestTwentySchedules|TestKillSchedules|TestWorkersOfOneKind|TestAPausedWorker/(in_an_update|before_a_record)|TestRecoveryTimes|TestAWorkerEndsInOrder
+DURABLE := TestTwentySchedules|TestKillSchedules|TestWorkersOfOneKind|TestAPausedWorker/(in_an_update|before_a_record)|TestAHangingSampler|TestRecoveryTimes|TestAWorkerEndsInOrder
 
 # What takes longer than a change can wait for; a cron job calls it by `.ci/run test-daily` (docs/durability.md).
 .PHONY: test-daily
@@ -102,13 +102,15 @@ KILLS ?= 20
 .PHONY: test-kill
 test-kill:
 	cd standalone && MULTIATTEMPT_TEST_SCHEDULES=$(SCHEDULES) MULTIATTEMPT_TEST_KILLS=$(KILLS) MULTIATTEMPT_TEST_ITERATIONS=24 \
-		go test -tags failpoint -timeout 4h -v -run 'TestTwentySchedules|TestKillSchedules|TestWorkersOfOneKind|TestAPausedWorker|TestRecoveryTimes|TestMemoryStaysFlat|TestAWorkerEndsInOrder' .
+		go test -tags failpoint -timeout 4h -v -run 'TestTwentySchedules|TestKillSchedules|TestWorkersOfOneKind|TestAPausedWorker|TestAHangingSampler|TestRecoveryTimes|TestMemoryStaysFlat|TestAWorkerEndsInOrder' .
 
 .PHONY: check
 check: $(GOLANGCI) $(WORKFLOWCHECK)
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt -w $$unformatted"; exit 1; }
 	go vet ./...
+	go vet -tags failpoint ./worker ./workflows
 	cd standalone && go vet ./...
+	cd standalone && go vet -tags failpoint,production ./...
 	$(GOLANGCI) run
 	cd standalone && ../$(GOLANGCI) run --config ../.golangci.yml
 	$(WORKFLOWCHECK) -config workflowcheck.config.yaml ./workflows/...
