@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"regexp"
@@ -30,6 +31,13 @@ type comparison struct {
 	iterations, rounds                    int
 }
 
+// shares are the parts of an iteration's seconds.
+type shares struct {
+	whole, rollout, update float64
+	// small is what only other activities were under way: problems, rewards, records; nothing is what none was: Temporal's.
+	small, nothing float64
+}
+
 // run measures both by turns and prints the medians of all iterations.
 func (o comparison) run(ctx context.Context) error {
 	c, err := client.DialContext(ctx, client.Options{HostPort: o.address, Logger: silent{}})
@@ -38,49 +46,59 @@ func (o comparison) run(ctx context.Context) error {
 	}
 	defer c.Close()
 	o.sets = append(o.sets, fmt.Sprintf("iterations=%d", o.iterations), "critic_warmup=0", "evaluation.final_attempts=[]")
-	var whole, idle, inProcess []float64
+	var run, loop []shares
 	for round := range o.rounds {
-		seconds, err := o.inProcess(ctx)
+		l, err := o.inProcess(ctx)
 		if err != nil {
 			return err
 		}
-		inProcess = append(inProcess, seconds...)
-		w, i, err := o.orchestrated(ctx, c, round)
+		r, err := o.orchestrated(ctx, c, round)
 		if err != nil {
 			return err
 		}
-		whole, idle = append(whole, w...), append(idle, i...)
+		loop, run = append(loop, l...), append(run, r...)
 	}
-	a, b := median(whole), median(inProcess)
-	fmt.Printf("%s %v, %d iterations of each, seconds an iteration, medians:\n", o.preset, o.sets, len(whole))
+	whole := func(s shares) float64 { return s.whole }
+	a, b := median(run, whole), median(loop, whole)
+	fmt.Printf("%s %v, %d iterations of each, seconds an iteration, medians:\n", o.preset, o.sets, len(run))
 	fmt.Printf("  orchestrated %.3f, in one process %.3f: difference %+.3f (%+.1f %%)\n", a, b, a-b, 100*(a/b-1))
-	fmt.Printf("  of the orchestrated, outside rollout and update activities: %.3f (%.1f %%), at most %.3f\n", median(idle), 100*median(idle)/a, slices.Max(idle))
+	for _, part := range []struct {
+		what string
+		of   func(shares) float64
+	}{
+		{"rollout", func(s shares) float64 { return s.rollout }},
+		{"update", func(s shares) float64 { return s.update }},
+		{"problems, rewards, records", func(s shares) float64 { return s.small }},
+		{"no activity under way", func(s shares) float64 { return s.nothing }},
+	} {
+		a, b := median(run, part.of), median(loop, part.of)
+		fmt.Printf("  %-28s orchestrated %.3f (%.1f %%), in one process %.3f\n", part.what, a, 100*a/median(run, whole), b)
+	}
 	return nil
 }
 
-// orchestrated runs the workflow and returns every iteration's seconds, and those of them in which neither a rollout nor an
-// update was under way.
-func (o comparison) orchestrated(ctx context.Context, c client.Client, round int) (whole, idle []float64, err error) {
+// orchestrated runs the workflow and returns every iteration's shares.
+func (o comparison) orchestrated(ctx context.Context, c client.Client, round int) ([]shares, error) {
 	id := fmt.Sprintf("bench-%d-%d", time.Now().Unix(), round)
 	doc, err := spec.Override(fmt.Appendf(nil, `{"preset":%q}`, o.preset), spec.Run{}, append(slices.Clone(o.sets), fmt.Sprintf("checkpoint.every=%d", o.iterations), "evaluation.every=0"))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	run, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: id, TaskQueue: telemetry.Queue}, workflows.TrainName, workflows.TrainInput{Spec: doc})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := run.Get(ctx, nil); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var marks []time.Time // beginnings of iterations and, last, of the checkpoint after them
-	var busy []span
+	busy := map[string][]span{}
 	names, since := map[int64]string{}, map[int64]time.Time{}
 	events := c.GetWorkflowHistory(ctx, id, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	for events.HasNext() {
 		e, err := events.Next()
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		at := e.EventTime.AsTime()
 		if a := e.GetActivityTaskScheduledEventAttributes(); a != nil {
@@ -91,17 +109,23 @@ func (o comparison) orchestrated(ctx context.Context, c client.Client, round int
 		} else if a := e.GetActivityTaskStartedEventAttributes(); a != nil {
 			since[a.ScheduledEventId] = at
 		} else if a := e.GetActivityTaskCompletedEventAttributes(); a != nil {
-			if name := names[a.ScheduledEventId]; name == "Rollout" || name == "Update" {
-				busy = append(busy, span{since[a.ScheduledEventId], at})
-			}
+			name := names[a.ScheduledEventId]
+			busy[name] = append(busy[name], span{since[a.ScheduledEventId], at})
 		}
 	}
+	var all []shares
 	for i := warm; i+1 < len(marks); i++ {
 		within := span{marks[i], marks[i+1]}
-		whole = append(whole, within.seconds())
-		idle = append(idle, within.without(busy))
+		large := append(slices.Clone(busy["Rollout"]), busy["Update"]...)
+		s := shares{
+			whole:   within.seconds(),
+			rollout: within.seconds() - within.without(busy["Rollout"]), update: within.seconds() - within.without(busy["Update"]),
+			nothing: within.without(slices.Concat(slices.Collect(maps.Values(busy))...)),
+		}
+		s.small = within.without(large) - s.nothing
+		all = append(all, s)
 	}
-	return whole, idle, nil
+	return all, nil
 }
 
 // span is a stretch of time.
@@ -124,8 +148,8 @@ func (s span) without(others []span) float64 {
 
 var stageSeconds = regexp.MustCompile(`rollout ([\d.]+)s update ([\d.]+)s`)
 
-// inProcess runs the loop and returns every iteration's seconds.
-func (o comparison) inProcess(ctx context.Context) ([]float64, error) {
+// inProcess runs the loop and returns every iteration's shares; its rewards are part of the update.
+func (o comparison) inProcess(ctx context.Context) ([]shares, error) {
 	args := []string{"train", "-preset", o.preset, "-model", o.model, "-backend", o.backend, "-every", "1000000"}
 	for _, s := range o.sets {
 		args = append(args, "-set", s)
@@ -136,24 +160,29 @@ func (o comparison) inProcess(ctx context.Context) ([]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	var seconds []float64
+	var all []shares
 	for _, m := range stageSeconds.FindAllStringSubmatch(string(out), -1)[warm:] {
-		sum := 0.0
-		for _, text := range m[1:] {
-			s, err := strconv.ParseFloat(text, 64)
-			if err != nil {
-				return nil, err
-			}
-			sum += s
+		rollout, err := strconv.ParseFloat(m[1], 64)
+		if err != nil {
+			return nil, err
 		}
-		seconds = append(seconds, sum)
+		update, err := strconv.ParseFloat(m[2], 64)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, shares{whole: rollout + update, rollout: rollout, update: update})
 	}
-	return seconds, nil
+	return all, nil
 }
 
-func median(of []float64) float64 {
-	sorted := slices.Sorted(slices.Values(of))
-	return (sorted[len(sorted)/2] + sorted[(len(sorted)-1)/2]) / 2
+// median is of one part of every iteration.
+func median(of []shares, part func(shares) float64) float64 {
+	var all []float64
+	for _, s := range of {
+		all = append(all, part(s))
+	}
+	slices.Sort(all)
+	return (all[len(all)/2] + all[(len(all)-1)/2]) / 2
 }
 
 // silent drops what Temporal's client logs.

@@ -93,9 +93,9 @@ func (l *loop) iterate(ctx context.Context, every int) error {
 		}
 		state = update.After(stats)
 		s := reward.Summarise(episodes, rewards)
-		fmt.Printf("%4d %5.0fs rollout %.2fs update %.2fs tokens %d reward %+.3f solved %.3f repeats %.2f kl %.4f entropy %.3f ev %+.2f clip %.3f gn %.3f lr %.1e mismatch %.1e\n",
+		fmt.Printf("%4d %5.0fs rollout %.2fs update %.2fs tokens %d reward %+.3f solved %.3f repeats %.2f kl %.4f entropy %.3f ev %+.2f clip %.3f gn %.3f lr %.1e mismatch %.1e padding %.3f\n",
 			step+1, time.Since(began).Seconds(), t1.Sub(t0).Seconds(), time.Since(t1).Seconds(), s.SampledTokens, s.RewardMean, s.Solved,
-			s.Repeats, stats.KL, stats.Entropy, stats.ExplainedVariance, stats.ClipFraction, stats.PolicyGradNorm, stats.PolicyLR, stats.MismatchMeanAbs)
+			s.Repeats, stats.KL, stats.Entropy, stats.ExplainedVariance, stats.ClipFraction, stats.PolicyGradNorm, stats.PolicyLR, stats.MismatchMeanAbs, stats.Padding)
 		if (step+1)%every == 0 || step+1 == l.spec.Iterations {
 			if err := l.evaluate(ctx); err != nil {
 				return err
