@@ -8,14 +8,18 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"path"
 	"slices"
 	"strings"
+	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/operatorservice/v1"
 	"go.temporal.io/sdk/client"
 	sdklog "go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 
 	"multiattempt/config"
 	"multiattempt/internal/blob"
@@ -40,6 +44,7 @@ func DialTemporal(ctx context.Context, t config.Temporal, log sdklog.Logger, wit
 			DataConverter: payloads, EncodeCommonAttributes: t.Codec.On(),
 		}),
 	}
+	o.ConnectionOptions.DialOptions = reconnecting()
 	if t.APIKey != "" {
 		o.Credentials = client.NewAPIKeyStaticCredentials(t.APIKey.Reveal())
 	}
@@ -58,6 +63,23 @@ func DialTemporal(ctx context.Context, t config.Temporal, log sdklog.Logger, wit
 		return nil, fmt.Errorf("connect to Temporal at %s, namespace %s: %w", t.Address, t.Namespace, err)
 	}
 	return c, nil
+}
+
+// reconnecting options try an unreachable service at least every two seconds, and let a worker's polls and answers wait for
+// the connection: by themselves they fail, back off for up to ten seconds, and a service that has come back stands idle.
+func reconnecting() []grpc.DialOption {
+	again := backoff.DefaultConfig
+	again.BaseDelay, again.MaxDelay = 200*time.Millisecond, 2*time.Second
+	wait := func(ctx context.Context, method string, request, reply any, c *grpc.ClientConn, call grpc.UnaryInvoker, o ...grpc.CallOption) error {
+		if name := path.Base(method); strings.HasPrefix(name, "Poll") || strings.HasPrefix(name, "Respond") {
+			o = append(o, grpc.WaitForReady(true))
+		}
+		return call(ctx, method, request, reply, c, o...)
+	}
+	return []grpc.DialOption{
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: again, MinConnectTimeout: 5 * time.Second}),
+		grpc.WithChainUnaryInterceptor(wait),
+	}
 }
 
 // identity is who histories say that asked for something, or did it: user@host and the process.
