@@ -30,7 +30,7 @@ type hanging struct {
 func (h hanging) Sample(ctx context.Context, rows []policy.Row, p policy.Params, progress func(int)) error {
 	return h.Sampler.Sample(ctx, rows, p, func(n int) {
 		if n <= h.rows {
-			time.Sleep(time.Minute) // of the test's own clock
+			time.Sleep(time.Minute) //nolint:forbidigo // of the bubble, whose clock is its own
 		}
 		progress(n)
 		if n == h.rows {
@@ -69,7 +69,7 @@ func TestAHangingSamplerLosesItsShard(t *testing.T) {
 			defer close(done)
 			first, firstErr = do[activities.RolloutOutput](t, host{h.Worker, env}, h.Rollouts.Rollout, in)
 		}()
-		time.Sleep(8 * time.Minute)
+		time.Sleep(8 * time.Minute) //nolint:forbidigo // of the bubble, whose clock is its own
 		synctest.Wait()
 		require.NotEmpty(t, beats)
 		for i := 1; i < len(beats); i++ {

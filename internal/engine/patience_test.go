@@ -15,7 +15,7 @@ func TestPatience(t *testing.T) {
 		p := newPaces()
 		run := func(key string, took time.Duration, succeeds bool) {
 			end := p.begin(key)
-			time.Sleep(took) // of the test's own clock
+			time.Sleep(took) //nolint:forbidigo // of the bubble, whose clock is its own
 			end(succeeds)
 		}
 		require.Zero(t, p.patience())
