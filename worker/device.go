@@ -88,30 +88,33 @@ func (s sampler) Sample(ctx context.Context, rows []policy.Row, p policy.Params,
 // report logs what a call took.
 func (s sampler) report(ctx context.Context, rows int, before engine.SamplerStats, compiled engine.Compilations) {
 	after := s.Stats()
-	s.device.logCall(ctx, "sampled", compiled,
+	level, facts := s.device.compiled(compiled)
+	s.device.log.Log(ctx, level, "sampled", append(facts,
 		"rows", rows, "tokens_sampled", after.Sampled-before.Sampled, "tokens_forced", after.Forced-before.Forced,
-		"steps", after.Steps-before.Steps, telemetry.AttrSeconds, (after.Time - before.Time).Seconds())
+		"steps", after.Steps-before.Steps, telemetry.AttrSeconds, (after.Time-before.Time).Seconds())...)
 }
 
-// counting begins a call of the learner on so many rows; what it returns logs it.
-func (d device) counting(ctx context.Context, what string, rows int) (end func()) {
-	began, compiled := time.Now(), d.backend.Compilations()
+// counting begins a call of the learner on so many rows; what it returns logs the call.
+func (d device) counting(rows int, log func(level slog.Level, facts ...any)) (end func()) {
+	began, before := time.Now(), d.backend.Compilations()
 	return func() {
-		d.logCall(ctx, what, compiled, "rows", rows, telemetry.AttrSeconds, time.Since(began).Seconds())
+		level, facts := d.compiled(before)
+		log(level, append(facts, "rows", rows, telemetry.AttrSeconds, time.Since(began).Seconds())...)
 	}
 }
 
-// logCall logs what a call took, and what it compiled since the count before. One that had to compile is worth a line of its
+// compiled says what was compiled since the count before, and at which level: a call that had to compile is worth a line of its
 // own.
-func (d device) logCall(ctx context.Context, what string, before engine.Compilations, facts ...any) {
+func (d device) compiled(before engine.Compilations) (level slog.Level, facts []any) {
 	now := d.backend.Compilations()
-	level := slog.LevelDebug
+	level = slog.LevelDebug
 	if now.Count > before.Count {
 		level = slog.LevelInfo
 	}
-	d.log.Log(ctx, level, what, append(facts,
-		"compilations", now.Count-before.Count, "compilation_seconds", (now.Time-before.Time).Seconds(),
-		"compilations_in_all", now.Count, "compilation_seconds_in_all", now.Time.Seconds())...)
+	return level, []any{
+		"compilations", now.Count - before.Count, "compilation_seconds", (now.Time - before.Time).Seconds(),
+		"compilations_in_all", now.Count, "compilation_seconds_in_all", now.Time.Seconds(),
+	}
 }
 
 // NewLearner loads policy, critic and reference.
@@ -132,13 +135,13 @@ type learner struct {
 }
 
 func (l learner) Score(ctx context.Context, episodes []rollout.Episode, progress func(int)) ([]experience.Scores, error) {
-	defer l.device.counting(ctx, "scored", len(episodes))()
+	defer l.device.counting(len(episodes), func(level slog.Level, facts ...any) { l.device.log.Log(ctx, level, "scored", facts...) })()
 	scores, err := l.Learner.Score(ctx, episodes, progress)
 	return scores, permanent(err)
 }
 
 func (l learner) Step(ctx context.Context, rows []experience.Row, rates update.Rates) (update.StepStats, error) {
-	defer l.device.counting(ctx, "learned", len(rows))()
+	defer l.device.counting(len(rows), func(level slog.Level, facts ...any) { l.device.log.Log(ctx, level, "learned", facts...) })()
 	stats, err := l.Learner.Step(ctx, rows, rates)
 	return stats, permanent(err)
 }
@@ -161,7 +164,7 @@ type imitator struct {
 }
 
 func (m imitator) Step(ctx context.Context, batch []update.Example, lr float64) (update.ImitationStats, error) {
-	defer m.device.counting(ctx, "imitated", len(batch))()
+	defer m.device.counting(len(batch), func(level slog.Level, facts ...any) { m.device.log.Log(ctx, level, "imitated", facts...) })()
 	stats, err := m.Imitator.Step(ctx, batch, lr)
 	return stats, permanent(err)
 }
