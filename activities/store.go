@@ -4,6 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"multiattempt/internal/blob"
 	"multiattempt/internal/rollout"
@@ -46,19 +50,25 @@ func putEpisodes(ctx context.Context, s blob.Store, dir, name string, episodes [
 	return blob.PutAs(ctx, s, named(dir, name, ".jsonl.zst", b), b)
 }
 
-// LoadEpisodes reads shards of episodes, in the order given.
+// LoadEpisodes reads shards of episodes, side by side, and returns them in the order given.
 func LoadEpisodes(ctx context.Context, s blob.Store, shards []blob.Ref) ([]rollout.Episode, error) {
-	var all []rollout.Episode
-	for _, ref := range shards {
-		b, err := blob.Load(ctx, s, ref)
-		if err != nil {
-			return nil, err
-		}
-		episodes, err := rollout.Decode(b)
-		if err != nil {
-			return nil, fmt.Errorf("episodes %s: %w", ref.Key, err)
-		}
-		all = append(all, episodes...)
+	parts := make([][]rollout.Episode, len(shards))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, ref := range shards {
+		group.Go(func() error {
+			b, err := blob.Load(ctx, s, ref)
+			if err != nil {
+				return err
+			}
+			if parts[i], err = rollout.Decode(b); err != nil {
+				return fmt.Errorf("episodes %s: %w", ref.Key, err)
+			}
+			return nil
+		})
 	}
-	return all, nil
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.Concat(parts...), nil
 }
