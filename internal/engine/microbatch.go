@@ -66,6 +66,14 @@ func pad(order, lengths []int, size int) []microbatch {
 // the longer they are, and padding less.
 const packedBelow = 128
 
+// largest is the greatest shape that plan may make of rows of at most longest tokens.
+func largest(size, longest int) (batch, length int) {
+	if length = bucket(longest - 1); size > 1 && length <= packedBelow {
+		return max(1, size/2), 2 * length
+	}
+	return size, length
+}
+
 // pack lays rows in the given order, longest first, into the first sequence of length positions that has room, and groups at
 // most size sequences. A row needs a position less than it has tokens.
 func pack(order, lengths []int, length, size int) []microbatch {

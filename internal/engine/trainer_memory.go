@@ -60,7 +60,8 @@ func PlanTraining(run spec.Run, config nn.Config) TrainingMemory {
 	}
 	m := learnerMemory(bytesOf(config.Tensors()), policy, critic)
 	m.Length = longestRow(run, config)
-	m.Activations = config.TrainingBytes(networks, min(run.Update.Microbatch, run.Update.Minibatch), bucket(m.Length-1))
+	batch, length := largest(min(run.Update.Microbatch, run.Update.Minibatch), m.Length)
+	m.Activations = config.TrainingBytes(networks, batch, length)
 	m.Sampler = planRollout(run, config)
 	if len(run.Evaluation.Sets) > 0 {
 		if e := PlanEvaluation(run, config); e.Total() > m.Sampler.Total() {
@@ -79,7 +80,8 @@ func PlanTuning(f spec.Finetune, config nn.Config, longest int) TrainingMemory {
 	}
 	m := learnerMemory(base, trainedBytes(config, f.LoRA, config.Tensors()), 0)
 	m.Length = max(min(longest, config.MaxPositions), 2)
-	m.Activations = config.TrainingBytes(1, min(f.Microbatch, f.Data.BatchSize), bucket(m.Length-1))
+	batch, length := largest(min(f.Microbatch, f.Data.BatchSize), m.Length)
+	m.Activations = config.TrainingBytes(1, batch, length)
 	return m
 }
 
