@@ -50,9 +50,9 @@ func (r *Rollouts) rollout(ctx context.Context, in RolloutInput, pulse *pulse) (
 	pulse.report(Progress{What: "load the policy"})
 	sampler, done, err := r.samplers.use(ctx, in.Policy, func(dir string) error {
 		if in.Evaluate {
-			return r.samplers.engine.FitsEvaluation(ctx, dir, run)
+			return r.engine.FitsEvaluation(ctx, dir, run)
 		}
-		return r.samplers.engine.FitsTraining(ctx, dir, run)
+		return r.engine.FitsTraining(ctx, dir, run)
 	})
 	if err != nil {
 		return RolloutOutput{}, err

@@ -184,8 +184,8 @@ func (m Manifest) read(ctx context.Context, s blob.Store, ref Ref, to func(name 
 	return nil
 }
 
-// List returns the run's checkpoints, ascending by step.
-func List(ctx context.Context, s blob.Store, run string) ([]Ref, error) {
+// Steps returns the steps that have a manifest, ascending, whether it can be read or not.
+func Steps(ctx context.Context, s blob.Store, run string) ([]int, error) {
 	var steps []int
 	err := s.List(ctx, Prefix(run), func(o blob.Info) error {
 		if r, step, ok := ParseKey(o.Key); ok && r == run {
@@ -197,6 +197,15 @@ func List(ctx context.Context, s blob.Store, run string) ([]Ref, error) {
 		return nil, fmt.Errorf("list checkpoints of %s: %w", run, err)
 	}
 	slices.Sort(steps)
+	return steps, nil
+}
+
+// List returns the run's checkpoints, ascending by step.
+func List(ctx context.Context, s blob.Store, run string) ([]Ref, error) {
+	steps, err := Steps(ctx, s, run)
+	if err != nil {
+		return nil, err
+	}
 	refs := make([]Ref, 0, len(steps))
 	for _, step := range steps {
 		ref, err := Find(ctx, s, run, step)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -89,20 +88,13 @@ func faults(run string, list []listedCheckpoint) error {
 
 // listCheckpoints lists all of a run's checkpoints, those that cannot be used, too; verify reads every part.
 func listCheckpoints(ctx context.Context, store blob.Store, run string, verify bool) ([]listedCheckpoint, error) {
-	var steps []int
-	err := store.List(ctx, checkpoint.Prefix(run), func(o blob.Info) error {
-		if r, step, ok := checkpoint.ParseKey(o.Key); ok && r == run {
-			steps = append(steps, step)
-		}
-		return nil
-	})
+	steps, err := checkpoint.Steps(ctx, store, run)
 	if err != nil {
 		return nil, err
 	}
 	if len(steps) == 0 {
 		return nil, usage("run %s has no checkpoint", run)
 	}
-	slices.Sort(steps)
 	pointers := map[int][]string{}
 	for _, p := range []checkpoint.Pointer{checkpoint.Latest, checkpoint.Best} {
 		t, err := checkpoint.Resolve(ctx, store, run, p)
