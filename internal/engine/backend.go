@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
+	"sync/atomic"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/gobackend"
@@ -40,8 +41,9 @@ type Backend struct {
 	why     error // XLA could not be had
 	shared  bool  // the device computes in the host's memory
 
-	programs *programs // of all devices
-	paces    *paces    // of all devices
+	programs *programs     // of all devices
+	paces    *paces        // of all devices
+	gpu      *atomic.Int64 // bytes of the GPU's memory; 0: not asked yet, or nobody knows
 }
 
 // Open returns the backend for a choice: Auto (also ""), XLA, XLACUDA or PureGo. It never downloads anything.
@@ -73,7 +75,7 @@ func Open(choice string) (*Backend, error) {
 }
 
 func newBackend(b compute.Backend, name string) *Backend {
-	return &Backend{compute: b, name: name, shared: b.HasSharedBuffers(), programs: &programs{compiled: map[string]*graph.Graph{}}, paces: newPaces()}
+	return &Backend{compute: b, name: name, shared: b.HasSharedBuffers(), programs: &programs{compiled: map[string]*graph.Graph{}}, paces: newPaces(), gpu: &atomic.Int64{}}
 }
 
 // openGo opens GoMLX's own backend, without a limit to its workers: a limited pool can deadlock on machines with few

@@ -35,7 +35,10 @@ func (b *Backend) Admit(ctx context.Context, work string, e Estimate, advice str
 // as nvidia-smi says. 0 where nobody knows.
 func (b *Backend) Capacity(ctx context.Context) int64 {
 	if b.name == XLACUDA {
-		return gpuMemory(ctx)
+		if b.gpu.Load() == 0 { // asking starts a program, and rollouts ask for every policy
+			b.gpu.Store(gpuMemory(ctx))
+		}
+		return b.gpu.Load()
 	}
 	machine := machineMemory()
 	text, err := os.ReadFile("/sys/fs/cgroup/memory.max")
