@@ -126,7 +126,7 @@ func (d *Data) bestSoFar(ctx context.Context, run string) (*checkpoint.Target, e
 // evaluationOf finds policy and settings of an evaluation of a run's checkpoint. The user's fields change the run's.
 func (d *Data) evaluationOf(ctx context.Context, in ResolveEvaluationInput) (EvaluationTask, json.RawMessage, error) {
 	task := EvaluationTask{Run: in.Run}
-	if err := checkRun(in.Run); err != nil {
+	if err := spec.CheckRunID(in.Run); err != nil {
 		return task, nil, err
 	}
 	ref, err := d.findCheckpoint(ctx, in.Run, in.Step)

@@ -41,7 +41,7 @@ func (d *Data) ResolveSpec(ctx context.Context, in ResolveSpecInput) (ResolveSpe
 }
 
 func (d *Data) resolveSpec(ctx context.Context, in ResolveSpecInput, pulse *pulse) (ResolveSpecOutput, error) {
-	if err := checkRun(in.Run); err != nil {
+	if err := spec.CheckRunID(in.Run); err != nil {
 		return ResolveSpecOutput{}, err
 	}
 	run, from, err := d.settings(ctx, in)
@@ -112,14 +112,6 @@ func (d *Data) describe(ctx context.Context, name string, run spec.Run, identity
 	}
 	out.Spec, err = putJSON(ctx, d.store, runKey(name), "spec", run)
 	return err
-}
-
-// checkRun refuses a workflow id that cannot be part of a key.
-func checkRun(run string) error {
-	if err := blob.CheckKey(runKey(run)); err != nil {
-		return fmt.Errorf("workflow id %q cannot name a run: %w", run, err)
-	}
-	return nil
 }
 
 // plan takes from a spec what the workflow goes by.

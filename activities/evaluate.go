@@ -266,7 +266,7 @@ func (d *Data) resolveEvaluation(ctx context.Context, in ResolveEvaluationInput,
 			return task, err
 		}
 	}
-	if err := checkRun(task.Run); err != nil {
+	if err := spec.CheckRunID(task.Run); err != nil {
 		return task, err
 	}
 	run, err := spec.Resolve(settings, d.presets.Train)

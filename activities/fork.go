@@ -18,7 +18,7 @@ func (d *Data) settings(ctx context.Context, in ResolveSpecInput) (run spec.Run,
 		run, err = spec.Resolve(in.Spec, d.presets.Train)
 		return run, nil, err
 	}
-	if err := checkRun(in.Fork.Run); err != nil {
+	if err := spec.CheckRunID(in.Fork.Run); err != nil {
 		return run, nil, err
 	}
 	if in.Fork.Run == in.Run {

@@ -266,3 +266,22 @@ func TestARunWithoutACheckpointIsNotStartedOverByOtherSettings(t *testing.T) {
 	require.True(t, again.Checkpoint.IsZero(), "from the start")
 	require.Equal(t, made, two())
 }
+
+func TestRunIDsWithSlashesAreRefusedAtTheStart(t *testing.T) {
+	store := blob.NewMemory()
+	h := newHost(t, store, activitytest.Presets(t), "h")
+	small := json.RawMessage(`{"preset":"small"}`)
+	for _, id := range []string{"team/exp-1", "r/evaluate/000005"} {
+		_, train := do[activities.ResolveSpecOutput](t, h, h.Data.ResolveSpec, activities.ResolveSpecInput{Run: id, Spec: small})
+		_, fork := do[activities.ResolveSpecOutput](t, h, h.Data.ResolveSpec, activities.ResolveSpecInput{Run: "r", Fork: &activities.Fork{Run: id, Step: 1}})
+		_, finetune := do[activities.ResolveFinetuneOutput](t, h, h.Data.ResolveFinetune, activities.ResolveSpecInput{Run: id, Spec: small})
+		_, experiment := do[activities.ResolveExperimentOutput](t, h, h.Data.ResolveExperiment, activities.ResolveExperimentInput{ID: id, Settings: small})
+		_, evaluation := do[activities.EvaluationTask](t, h, h.Data.ResolveEvaluation, activities.ResolveEvaluationInput{ID: id, Spec: small})
+		_, ofRun := do[activities.EvaluationTask](t, h, h.Data.ResolveEvaluation, activities.ResolveEvaluationInput{ID: "e", Run: id})
+		for _, err := range []error{train, fork, finetune, experiment, evaluation, ofRun} {
+			requireFailure(t, err, activities.FailureInvalidSpec)
+			require.ErrorContains(t, err, fmt.Sprintf(`run id "%s`, id))
+		}
+	}
+	require.NoError(t, store.List(t.Context(), "", func(o blob.Info) error { return errors.New(o.Key + " was stored") }))
+}

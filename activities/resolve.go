@@ -276,7 +276,7 @@ func (d *Data) ResolveExperiment(ctx context.Context, in ResolveExperimentInput)
 			return ResolveExperimentOutput{}, err
 		}
 		for _, m := range members {
-			if err := checkRun(m.Run); err != nil {
+			if err := spec.CheckRunID(m.Run); err != nil {
 				return ResolveExperimentOutput{}, err
 			}
 		}
@@ -294,7 +294,7 @@ func (d *Data) resolveFinetune(ctx context.Context, in ResolveSpecInput, pulse *
 	if err != nil {
 		return ResolveFinetuneOutput{}, err
 	}
-	if err := checkRun(in.Run); err != nil {
+	if err := spec.CheckRunID(in.Run); err != nil {
 		return ResolveFinetuneOutput{}, err
 	}
 	if f.Name == "" {

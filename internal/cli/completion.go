@@ -118,7 +118,7 @@ func (s *services) runNames(ctx context.Context, filter, text string, without []
 		return nil
 	}
 	for _, r := range listed {
-		if strings.HasPrefix(r.Run, text) && runs.ValidName(r.Run) && !slices.Contains(without, r.Run) {
+		if strings.HasPrefix(r.Run, text) && spec.ValidRunID(r.Run) && !slices.Contains(without, r.Run) {
 			what := fmt.Sprintf("%s, %s, step %d", strings.ToLower(r.Kind), r.Status, r.Step)
 			found = append(found, cobra.CompletionWithDesc(r.Run, printable.Line(what, 60)))
 		}
@@ -137,7 +137,7 @@ func (a *app) completeCheckpoints(cmd *cobra.Command, args []string, text string
 			return s.runNames(ctx, "", text, nil)
 		}
 		all, err := checkpoint.List(ctx, s.store, run)
-		if err != nil || !runs.ValidName(run) {
+		if err != nil || !spec.ValidRunID(run) {
 			return nil
 		}
 		for _, c := range all {

@@ -52,6 +52,13 @@ those of --preset, -f and --set as for train; with it, those of the run, changed
 			}
 			id = fmt.Sprintf("eval-%s-%s", name, time.Now().UTC().Format("20060102-150405"))
 		}
+		named := id // what the results are stored under
+		if in.Run != "" {
+			named = in.Run
+		}
+		if err := spec.CheckRunID(named); err != nil {
+			return err
+		}
 		return a.withServices(cmd.Context(), p, func(svc *services, _ bool) error {
 			doc, err := a.upload(cmd.Context(), svc, doc, spec.Run{}, folder)
 			if err != nil {

@@ -108,7 +108,7 @@ func (a *app) planExperiment(doc []byte, v *variants, parallelSet bool, id strin
 		return trial{}, err
 	}
 	for _, m := range t.members {
-		if err := checkRunID(m.Run); err != nil {
+		if err := spec.CheckRunID(m.Run); err != nil {
 			return trial{}, err
 		}
 	}

@@ -43,7 +43,7 @@ goes on when the same command is given again. Services are found or started as b
 		if id == "" {
 			id = defaultRunID(f.Preset, "finetune", f.Seed)
 		}
-		if err := checkRunID(id); err != nil {
+		if err := spec.CheckRunID(id); err != nil {
 			return err
 		}
 		if out, err = emptyFolder(out); err != nil {

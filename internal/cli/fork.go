@@ -55,7 +55,7 @@ where --set does not change them. Its first checkpoint is a copy that names its 
 			if id == "" {
 				id = from.Run + "-fork-" + strconv.Itoa(from.Step)
 			}
-			if err := checkRunID(id); err != nil {
+			if err := spec.CheckRunID(id); err != nil {
 				return err
 			}
 			o, err := forkOrder(id, from, doc)
@@ -72,13 +72,13 @@ where --set does not change them. Its first checkpoint is a copy that names its 
 func parseFork(text string) (activities.Fork, error) {
 	run, digits, found := strings.Cut(text, "@")
 	if !found {
-		return activities.Fork{Run: run}, checkRunID(run)
+		return activities.Fork{Run: run}, spec.CheckRunID(run)
 	}
 	step, err := strconv.Atoi(digits)
 	if err != nil || step < 1 {
 		return activities.Fork{}, usage("%s: want RUN@STEP with a step from 1 up", text)
 	}
-	return activities.Fork{Run: run, Step: step}, checkRunID(run)
+	return activities.Fork{Run: run, Step: step}, spec.CheckRunID(run)
 }
 
 func forkOrder(id string, from activities.Fork, doc []byte) (order, error) {

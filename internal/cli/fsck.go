@@ -12,6 +12,7 @@ import (
 	"multiattempt/internal/blob"
 	"multiattempt/internal/checkpoint"
 	"multiattempt/internal/report"
+	"multiattempt/internal/spec"
 )
 
 // audited is what fsck --json prints of one run.
@@ -62,6 +63,9 @@ deletes what interrupted writes left, once that is a day old.`,
 			stale := time.Now().Add(-max(older, blob.CollectAfter))
 			var all []audited
 			for _, run := range args {
+				if err := spec.CheckRunID(run); err != nil && !whole {
+					return err
+				}
 				found, err := a.audit(cmd, s.store, run, checkpoint.AuditOptions{Read: read, Before: time.Now().Add(-older)}, collect)
 				if err != nil {
 					return err

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
@@ -88,16 +87,6 @@ func (s *services) details(id string) string {
 		return ""
 	}
 	return fmt.Sprintf("[Figures, dialogues and settings of this run](%s/runs/%s)", s.web, id)
-}
-
-// runID is what names a run: it becomes part of object keys.
-var runID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
-
-func checkRunID(id string) error {
-	if !runID.MatchString(id) {
-		return usage("run id %q: want at most 100 letters, digits, dots, dashes and underscores, the first a letter or digit", id)
-	}
-	return nil
 }
 
 // upload puts the model folder that doc's model.source names into the store and returns doc with its reference, so that

@@ -104,7 +104,7 @@ func (a *app) planTraining(doc []byte, id string) (training, error) {
 	if id == "" {
 		t.id = defaultRunID(t.run.Preset, "train", t.run.Seed)
 	}
-	return t, checkRunID(t.id)
+	return t, spec.CheckRunID(t.id)
 }
 
 // checkTraining resolves a document and finds its files on this machine.

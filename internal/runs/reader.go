@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"sync"
 	"time"
 
 	"multiattempt/internal/blob"
+	"multiattempt/internal/spec"
 )
 
 // ErrNone: nothing of that name is in the store.
@@ -70,21 +70,16 @@ func (r *Reader) Names(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list runs: %w", err)
 	}
-	names = slices.DeleteFunc(names, func(n string) bool { return !ValidName(n) })
+	names = slices.DeleteFunc(names, func(n string) bool { return !spec.ValidRunID(n) })
 	r.mu.Lock()
 	r.names, r.namesAt = names, time.Now()
 	r.mu.Unlock()
 	return names, nil
 }
 
-var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$`)
-
-// ValidName reports whether name can be that of a run; anything else would be a path to somewhere else.
-func ValidName(name string) bool { return validName.MatchString(name) }
-
 // Run returns the run of that name with the records that are in the store now; ErrNone when it left nothing there.
 func (r *Reader) Run(ctx context.Context, name string) (*Run, error) {
-	if !ValidName(name) {
+	if !spec.ValidRunID(name) { // which could be a path to somewhere else
 		return nil, fmt.Errorf("run %q: %w", name, ErrNone)
 	}
 	run := r.run(name)

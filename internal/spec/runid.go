@@ -1,0 +1,22 @@
+package spec
+
+import (
+	"fmt"
+	"regexp"
+)
+
+// runID is narrower than workflow ids and object keys are: a run's id is one segment of keys, of paths on disk and of pages'
+// addresses, the first word of RUN@STEP, and what ids of evaluations begin with. Colons are in the ids that Temporal's
+// schedules make.
+var runID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$`)
+
+// ValidRunID reports whether id can name a run.
+func ValidRunID(id string) bool { return runID.MatchString(id) }
+
+// CheckRunID refuses, with ErrInvalid, an id that cannot name a run.
+func CheckRunID(id string) error {
+	if !ValidRunID(id) {
+		return fmt.Errorf("%w: run id %.120q: want at most 100 letters, digits, dots, dashes, underscores and colons, the first a letter or digit", ErrInvalid, id)
+	}
+	return nil
+}
