@@ -79,21 +79,16 @@ func publish(ctx context.Context, s blob.Store, run string, step int, dir string
 
 // publishFile stores a file as dir/DIGEST/name, unless known has it. The file is read once for its digest and once to be
 // stored: weights need not fit into memory beside the learner.
-func publishFile(ctx context.Context, s blob.Store, dir, name, path string, known blob.Folder) (ref blob.Ref, err error) {
-	file, err := os.Open(path)
+func publishFile(ctx context.Context, s blob.Store, dir, name, path string, known blob.Folder) (blob.Ref, error) {
+	digest, size, err := blob.SumFile(path)
 	if err != nil {
-		return ref, err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	digest, size, err := blob.SumStream(file)
-	if err != nil {
-		return ref, err
+		return blob.Ref{}, err
 	}
 	if ref, ok := known.File(name); ok && ref.SHA256 == digest && ref.Size == size {
 		return ref, nil
 	}
-	ref = blob.Ref{Key: fmt.Sprintf("%s/%s/%s", dir, digest.Short(), name), SHA256: digest, Size: size}
-	return ref, blob.Ensure(ctx, s, ref, file)
+	ref := blob.Ref{Key: fmt.Sprintf("%s/%s/%s", dir, digest.Short(), name), SHA256: digest, Size: size}
+	return ref, blob.EnsureFile(ctx, s, ref, path)
 }
 
 // Unpublish deletes the weights published after a step, which a checkpoint holds and nobody rolls out any more.

@@ -94,12 +94,7 @@ func (l *Learner) unpark(ctx context.Context, at Position, pulse *pulse) (*resid
 func digestTree(dir string) (blob.Digest, error) {
 	h := sha256.New()
 	err := eachFile(dir, func(name, path string) error {
-		f, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer f.Close() //nolint:errcheck // only read from
-		sum, _, err := blob.SumStream(f)
+		sum, _, err := blob.SumFile(path)
 		fmt.Fprintf(h, "%s %s\n", name, sum)
 		return err
 	})

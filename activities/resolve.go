@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -17,6 +15,7 @@ import (
 	"multiattempt/internal/dataset"
 	"multiattempt/internal/imitation"
 	"multiattempt/internal/rollout"
+	"multiattempt/internal/source"
 	"multiattempt/internal/spec"
 )
 
@@ -123,7 +122,11 @@ func (d *Data) withSmall(ctx context.Context, p Policy, show func(dir string) er
 		return err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // a leftover in the temporary folder hurts nobody
-	if err := fetchSmall(ctx, d.store, p, dir); err != nil {
+	f, err := blob.LoadFolder(ctx, d.store, p.Folder)
+	if err != nil {
+		return err
+	}
+	if err := f.Download(ctx, d.store, dir, func(name string) bool { return !source.IsWeights(name) }); err != nil {
 		return err
 	}
 	return show(dir)
@@ -235,27 +238,6 @@ func maxLength(m spec.Model, info ModelInfo) int {
 func checkLength(m spec.Model, info ModelInfo) error {
 	if m.MaxLength > info.MaxPositions {
 		return fmt.Errorf("%w: model.max_length = %d: the model holds at most %d tokens", ErrModel, m.MaxLength, info.MaxPositions)
-	}
-	return nil
-}
-
-// fetchSmall writes a model folder's files into dir, all but the weights.
-func fetchSmall(ctx context.Context, s blob.Store, p Policy, dir string) error {
-	f, err := blob.LoadFolder(ctx, s, p.Folder)
-	if err != nil {
-		return err
-	}
-	for _, file := range f.Files {
-		if path.Ext(file.Name) == ".safetensors" || path.Base(file.Name) != file.Name {
-			continue
-		}
-		b, err := blob.Load(ctx, s, file.Ref)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(dir, file.Name), b, 0o644); err != nil {
-			return err
-		}
 	}
 	return nil
 }

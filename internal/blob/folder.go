@@ -112,13 +112,24 @@ func Download(ctx context.Context, s Store, ref Ref, dir string) (Folder, error)
 	if err != nil {
 		return Folder{}, err
 	}
-	for _, file := range f.Files {
-		if !filepath.IsLocal(filepath.FromSlash(file.Name)) || path.Clean(file.Name) != file.Name {
-			return Folder{}, fmt.Errorf("folder %s: file name %q leaves the folder", ref.Key, file.Name)
-		}
-		if err := LoadFile(ctx, s, file.Ref, filepath.Join(dir, filepath.FromSlash(file.Name))); err != nil {
-			return Folder{}, err
-		}
+	if err := f.Download(ctx, s, dir, func(string) bool { return true }); err != nil {
+		return Folder{}, fmt.Errorf("folder %s: %w", ref.Key, err)
 	}
 	return f, nil
+}
+
+// Download writes the files whose names are wanted below dir, verifying each.
+func (f Folder) Download(ctx context.Context, s Store, dir string, wanted func(name string) bool) error {
+	for _, file := range f.Files {
+		if !filepath.IsLocal(filepath.FromSlash(file.Name)) || path.Clean(file.Name) != file.Name {
+			return fmt.Errorf("%w: file name %q leaves the folder", ErrCorrupt, file.Name)
+		}
+		if !wanted(file.Name) {
+			continue
+		}
+		if err := LoadFile(ctx, s, file.Ref, filepath.Join(dir, filepath.FromSlash(file.Name))); err != nil {
+			return err
+		}
+	}
+	return nil
 }

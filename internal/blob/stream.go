@@ -66,6 +66,26 @@ func Ensure(ctx context.Context, s Store, ref Ref, body io.ReadSeeker) error {
 // SumStream returns the digest of all that r gives, and how many bytes there are.
 func SumStream(r io.Reader) (Digest, int64, error) { return CopySum(io.Discard, r) }
 
+// SumFile is SumStream of a local file.
+func SumFile(path string) (Digest, int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Digest{}, 0, err
+	}
+	defer f.Close() //nolint:errcheck // only read from
+	return SumStream(f)
+}
+
+// EnsureFile is Ensure of a local file.
+func EnsureFile(ctx context.Context, s Store, ref Ref, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // only read from
+	return Ensure(ctx, s, ref, f)
+}
+
 // LoadFile writes the object that ref names to a local file, whose folder is made if needed, and checks size and digest
 // as Load does. The file appears under its name when it is whole.
 func LoadFile(ctx context.Context, s Store, ref Ref, path string) (err error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -45,27 +44,6 @@ func eachPart(ctx context.Context, n int, f func(ctx context.Context, i int) err
 		group.Go(func() error { return f(ctx, i) })
 	}
 	return group.Wait()
-}
-
-// digestFile returns size and digest of a file, as a reference without a key.
-func digestFile(root fs.FS, name string) (blob.Ref, error) {
-	f, err := root.Open(name)
-	if err != nil {
-		return blob.Ref{}, err
-	}
-	defer f.Close() //nolint:errcheck // only read from
-	digest, n, err := blob.SumStream(f)
-	return blob.Ref{SHA256: digest, Size: n}, err
-}
-
-// putFile stores a local file as ref names it.
-func putFile(ctx context.Context, s blob.Store, ref blob.Ref, from string) error {
-	f, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer f.Close() //nolint:errcheck // only read from
-	return blob.Ensure(ctx, s, ref, f)
 }
 
 // getFile writes the object that ref names to a local file and verifies it. A mismatch is read once more, since a store

@@ -18,8 +18,7 @@ import (
 // are still empty.
 func Digest(ctx context.Context, dir string) ([]blob.FolderFile, error) {
 	var files []blob.FolderFile
-	root := os.DirFS(dir)
-	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
 			files = append(files, blob.FolderFile{Name: name})
 		}
@@ -30,7 +29,7 @@ func Digest(ctx context.Context, dir string) ([]blob.FolderFile, error) {
 	}
 	slices.SortFunc(files, func(a, b blob.FolderFile) int { return strings.Compare(a.Name, b.Name) })
 	return files, eachPart(ctx, len(files), func(_ context.Context, i int) (err error) {
-		files[i].Ref, err = digestFile(root, files[i].Name)
+		files[i].Ref.SHA256, files[i].Ref.Size, err = blob.SumFile(filepath.Join(dir, filepath.FromSlash(files[i].Name)))
 		return err
 	})
 }
@@ -51,7 +50,7 @@ func Put(ctx context.Context, s blob.Store, meta Meta, dir string, files []blob.
 	parts := stepPrefix(meta.Run, meta.Step) + "parts-" + blob.Sum(list).Short() + "/"
 	err = eachPart(ctx, len(files), func(ctx context.Context, i int) error {
 		m.Files[i].Ref.Key = parts + files[i].Name
-		return putFile(ctx, s, m.Files[i].Ref, filepath.Join(dir, filepath.FromSlash(files[i].Name)))
+		return blob.EnsureFile(ctx, s, m.Files[i].Ref, filepath.Join(dir, filepath.FromSlash(files[i].Name)))
 	})
 	if err != nil {
 		return blob.Ref{}, m, fmt.Errorf("checkpoint %s@%d: %w", meta.Run, meta.Step, err)

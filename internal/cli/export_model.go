@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -129,7 +128,7 @@ func (a *app) printExport(model, dir string, asJSON bool) error {
 func digests(files []source.File) ([]foundFile, error) {
 	list := make([]foundFile, 0, len(files))
 	for _, f := range files {
-		d, n, err := digestOf(f.Path)
+		d, n, err := blob.SumFile(f.Path)
 		if err != nil {
 			return nil, err
 		}
@@ -139,13 +138,4 @@ func digests(files []source.File) ([]foundFile, error) {
 		list = append(list, foundFile{f.Name, n, d})
 	}
 	return list, nil
-}
-
-func digestOf(path string) (d blob.Digest, n int64, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return d, 0, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	return blob.SumStream(io.Reader(f))
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -118,27 +117,13 @@ func (a *app) openStored(ctx context.Context, s blob.Store, name string, check f
 		}
 	}
 	return inTemporary(name, func(dir string) error {
-		fetch := func(weights bool) error {
-			for _, f := range folder.Files {
-				if !filepath.IsLocal(filepath.FromSlash(f.Name)) {
-					return fmt.Errorf("%w: the folder lists the file %q", blob.ErrCorrupt, f.Name)
-				}
-				if (filepath.Ext(f.Name) == ".safetensors") != weights {
-					continue
-				}
-				if err := blob.LoadFile(ctx, s, f.Ref, filepath.Join(dir, filepath.FromSlash(f.Name))); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-		if err := fetch(false); err != nil {
+		if err := folder.Download(ctx, s, dir, func(name string) bool { return !source.IsWeights(name) }); err != nil {
 			return err
 		}
 		if err := check(dir); err != nil {
 			return err
 		}
-		return fetch(true)
+		return folder.Download(ctx, s, dir, source.IsWeights)
 	})
 }
 

@@ -20,6 +20,7 @@ import (
 	"multiattempt/internal/dataset"
 	"multiattempt/internal/evaluate"
 	"multiattempt/internal/rollout"
+	"multiattempt/internal/source"
 	"multiattempt/internal/spec"
 )
 
@@ -290,7 +291,7 @@ func (r *Run) Tokenizer(ctx context.Context, step int) (*chat.Template, error) {
 	}
 	files := fstest.MapFS{}
 	for _, f := range folder.Files {
-		if strings.HasSuffix(f.Name, ".safetensors") {
+		if source.IsWeights(f.Name) {
 			continue
 		}
 		b, err := blob.Load(ctx, r.reader.store, f.Ref)

@@ -39,6 +39,9 @@ const (
 	IndexFile   = "model.safetensors.index.json" // names the shards when there are several
 )
 
+// IsWeights tells a model folder's weights from its small files, by which a model can be judged before any are fetched.
+func IsWeights(name string) bool { return path.Ext(name) == path.Ext(WeightsFile) }
+
 // companions travel with the weights: tokenizer, chat template, end-of-turn ids.
 var companions = []string{
 	"tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja", "special_tokens_map.json",
