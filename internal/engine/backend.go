@@ -15,7 +15,6 @@ import (
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/gobackend"
-	"github.com/gomlx/gomlx/core/graph"
 )
 
 // Choices of a backend.
@@ -75,7 +74,7 @@ func Open(choice string) (*Backend, error) {
 }
 
 func newBackend(b compute.Backend, name string) *Backend {
-	return &Backend{compute: b, name: name, shared: b.HasSharedBuffers(), programs: &programs{compiled: map[string]*graph.Graph{}}, paces: newPaces(), gpu: &atomic.Int64{}}
+	return &Backend{compute: b, name: name, shared: b.HasSharedBuffers(), programs: &programs{kept: programsKept, compiled: map[string]*compiledGraph{}}, paces: newPaces(), gpu: &atomic.Int64{}}
 }
 
 // openGo opens GoMLX's own backend, without a limit to its workers: a limited pool can deadlock on machines with few

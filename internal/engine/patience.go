@@ -11,8 +11,8 @@ const (
 	firstPatience = 20 * time.Minute
 	// slowdown is how many times longer than usual a run may take: a busy machine, or a program of another run before it.
 	slowdown = 10
-	// forget is how much of a slow run is remembered at the next one of its program: a machine that slept is no measure.
-	forget = 0.9
+	// remembered is how much of a slow run is at the next one of its program: a machine that slept is no measure.
+	remembered = 0.9
 )
 
 // paces knows how long a backend's programs take, and which are under way.
@@ -40,8 +40,17 @@ func (p *paces) begin(key string) (end func(ran bool)) {
 			delete(p.flying, key)
 		}
 		if ran {
-			p.usual[key] = max(took, time.Duration(forget*float64(p.usual[key])), 1)
+			p.usual[key] = max(took, time.Duration(remembered*float64(p.usual[key])), 1)
 		}
+	}
+}
+
+// forget is told of programs that will have to be compiled again before they are run.
+func (p *paces) forget(keys ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, key := range keys {
+		delete(p.usual, key)
 	}
 }
 

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,11 +15,22 @@ import (
 	"github.com/gomlx/gomlx/support/exceptions"
 )
 
+// programsKept is how many programs a backend keeps: a run of dialogues of all lengths needs about 30 to 100, and a worker
+// lives longer than its runs, whose models, losses and shapes differ.
+const programsKept = 256
+
 // programs are the compiled graphs of a backend.
 type programs struct {
 	mu       sync.Mutex
-	compiled map[string]*graph.Graph
+	kept     int
+	compiled map[string]*compiledGraph
+	uses     int64
 	count    Compilations
+}
+
+type compiledGraph struct {
+	*graph.Graph
+	used int64 // when it was asked for last, in uses
 }
 
 func (p *programs) free() {
@@ -30,6 +42,30 @@ func (p *programs) free() {
 	p.compiled = nil
 }
 
+// use marks a program as used and returns its graph, nil when it must be compiled.
+func (p *programs) use(key string) *graph.Graph {
+	g, ok := p.compiled[key]
+	if !ok {
+		return nil
+	}
+	p.uses++
+	g.used = p.uses
+	return g.Graph
+}
+
+// evict drops the programs unused for longest until there is room for one more, and returns their keys. Whoever holds one may
+// go on running it: the collector frees it after its last user.
+func (p *programs) evict() (dropped []string) {
+	for len(p.compiled) >= p.kept {
+		oldest := slices.MinFunc(slices.Collect(maps.Keys(p.compiled)), func(a, b string) int {
+			return cmp.Compare(p.compiled[a].used, p.compiled[b].used)
+		})
+		delete(p.compiled, oldest)
+		dropped = append(dropped, oldest)
+	}
+	return dropped
+}
+
 // program is a compiled graph on one device. It may run in several goroutines at once.
 type program struct {
 	graph  *graph.Graph
@@ -38,15 +74,16 @@ type program struct {
 	paces  *paces
 }
 
-// program returns the program for a key, which it compiles when it is asked for the first time. The key must determine
+// program returns the program for a key, which it compiles when it does not have it. The key must determine
 // the graph. build makes the graph's parameters, in the order in which run gets them, and returns its outputs.
 func (b *Backend) program(key string, build func(g *graph.Graph) []*graph.Node) (*program, error) {
 	all := b.programs
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	if g, ok := all.compiled[key]; ok {
+	if g := all.use(key); g != nil {
 		return &program{g, b.device, key, b.paces}, nil
 	}
+	b.paces.forget(all.evict()...)
 	defer b.paces.begin(key)(false)
 	start := time.Now()
 	g := graph.NewGraph(b.compute, key)
@@ -57,7 +94,8 @@ func (b *Backend) program(key string, build func(g *graph.Graph) []*graph.Node) 
 	if err != nil {
 		return nil, fmt.Errorf("compile %s: %w", key, err)
 	}
-	all.compiled[key] = g
+	all.uses++
+	all.compiled[key] = &compiledGraph{g, all.uses}
 	all.count.Count++
 	all.count.Time += time.Since(start)
 	return &program{g, b.device, key, b.paces}, nil
