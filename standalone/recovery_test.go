@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -138,46 +139,62 @@ func (c *cluster) updates(t *testing.T, run string) (all []updateCall) {
 	return all
 }
 
-// TestMemoryStaysFlat runs hundreds of iterations in one worker and prints its memory, open files and folders on the way.
+// TestMemoryStaysFlat runs hundreds of iterations in one worker and prints its memory, open files and folders on the way. The
+// policy hardly moves, so that dialogues stay as long as they were: longer ones need more memory.
 func TestMemoryStaysFlat(t *testing.T) {
 	iterations := setting(t, "LONG", 500)
 	c := newCluster(t, workers{"control": "control,rollout,learner"})
-	c.train(t, "long", fmt.Sprintf(`{"preset":"tiny","iterations":%d,"checkpoint":{"every":10},"evaluation":{"every":0,"final_attempts":[]}}`, iterations))
+	c.train(t, "long", fmt.Sprintf(`{"preset":"tiny","iterations":%d,"checkpoint":{"every":10},"evaluation":{"every":0,"final_attempts":[]},
+		"optimizer":{"policy_lr":1e-9}}`, iterations))
 	var early, late footprint
 	for _, at := range []int{iterations / 10, iterations / 4, iterations / 2, 3 * iterations / 4, iterations - 10} {
-		c.until(t, "step "+strconv.Itoa(at), func(ctx context.Context) bool {
-			st, ok := status(ctx, c.client, "long")
-			return ok && st.Step >= at
-		})
-		f := c.footprint(t, "control")
-		t.Logf("after %d iterations: %.0f MB resident, %d open files, %d files in its folder", at, f.megabytes, f.descriptors, f.files)
+		var f footprint
+		for i := range 5 { // the least of several: the collector is anywhere between two collections
+			c.until(t, "step "+strconv.Itoa(at+i), func(ctx context.Context) bool {
+				st, ok := status(ctx, c.client, "long")
+				return ok && st.Step >= at+i
+			})
+			if now := c.footprint(t, "control"); i == 0 || now.own < f.own {
+				f = now
+			}
+		}
+		t.Logf("after %d iterations: %.0f MB of its own, %.0f MB of its executable, %d open files, %d files in its folder",
+			at, f.own, f.mapped, f.descriptors, f.files)
 		if early == (footprint{}) {
 			early = f
 		}
 		late = f
 	}
 	c.finish(t, "long")
-	require.Less(t, late.megabytes, 1.15*early.megabytes)
+	require.Less(t, late.own, 1.15*early.own)
 	require.LessOrEqual(t, late.descriptors, early.descriptors+20)
 	require.LessOrEqual(t, late.files, early.files+20)
 }
 
-// footprint is what a process holds.
+// footprint is what a process holds. How much of the executable is resident says nothing of the process: it depends on what
+// of the file the kernel had cached when the process began, and is the kernel's to take back.
 type footprint struct {
-	megabytes          float64
+	own, mapped        float64 // resident memory, MB: anonymous, and of files
 	descriptors, files int
 }
+
+var residentMemory = regexp.MustCompile(`(?m)^(RssAnon|RssFile):\s+(\d+) kB$`)
 
 func (c *cluster) footprint(t *testing.T, name string) (f footprint) {
 	t.Helper()
 	proc := fmt.Sprintf("/proc/%d/", c.members[name].cmd.Process.Pid)
-	statm, err := os.ReadFile(proc + "statm")
+	text, err := os.ReadFile(proc + "status")
 	require.NoError(t, err)
-	pages, err := strconv.Atoi(strings.Fields(string(statm))[1])
-	require.NoError(t, err)
+	found := residentMemory.FindAllSubmatch(text, -1)
+	require.Len(t, found, 2)
+	for i, megabytes := range []*float64{&f.own, &f.mapped} {
+		kilobytes, err := strconv.Atoi(string(found[i][2]))
+		require.NoError(t, err)
+		*megabytes = float64(kilobytes) * 1024 / 1e6
+	}
 	open, err := os.ReadDir(proc + "fd")
 	require.NoError(t, err)
-	f = footprint{megabytes: float64(pages*os.Getpagesize()) / 1e6, descriptors: len(open)}
+	f.descriptors = len(open)
 	require.NoError(t, filepath.WalkDir(filepath.Join(c.dir, name), func(string, os.DirEntry, error) error {
 		f.files++
 		return nil
