@@ -40,6 +40,7 @@ const (
 type serving struct {
 	PID       int       `json:"pid"`
 	Identity  string    `json:"identity"` // by which Temporal knows its polls
+	Address   string    `json:"temporal"`
 	Namespace string    `json:"namespace"`
 	Started   time.Time `json:"started"`
 	Workflows string    `json:"workflow_queue,omitempty"`
@@ -58,7 +59,7 @@ func (p *place) known(c *client.Options) {
 // announce writes what this worker is about to poll.
 func (p *place) announce(t config.Temporal, q queues) error {
 	s := serving{
-		PID: os.Getpid(), Identity: p.identity(), Namespace: t.Namespace, Started: time.Now().UTC(),
+		PID: os.Getpid(), Identity: p.identity(), Address: t.Address, Namespace: t.Namespace, Started: time.Now().UTC(),
 		Workflows: q.control, Queues: q.polled(),
 	}
 	b, err := json.MarshalIndent(s, "", "  ")
@@ -194,7 +195,8 @@ func checkPlace(ctx context.Context, dir string, c client.Client) (Health, error
 		case busy:
 			h.Queues = append(h.Queues, QueueHealth{Queue: q.name, Busy: true})
 		default:
-			wrong = append(wrong, fmt.Errorf("%w: %s (process %d) has not polled %s for %s, and no heartbeat says that it is busy", ErrUnhealthy, name, s.PID, q.name, pollFresh))
+			wrong = append(wrong, fmt.Errorf("%w: %s (process %d, for Temporal at %s) has not polled %s for %s, and no heartbeat says that it is busy",
+				ErrUnhealthy, name, s.PID, s.Address, q.name, pollFresh))
 		}
 	}
 	return h, errors.Join(wrong...)

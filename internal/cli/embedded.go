@@ -106,7 +106,9 @@ func (e *embedded) Close() error {
 	var err error
 	if e.worker != nil {
 		e.stop()
-		err = <-e.worker
+		if err = <-e.worker; errors.Is(err, context.Canceled) {
+			err = nil // it was told to end before it had started
+		}
 	}
 	if e.services != nil {
 		e.services.Close()

@@ -277,6 +277,8 @@ func (s *services) experimentStatus(ctx context.Context, id string) (workflows.E
 	var st workflows.ExperimentStatus
 	err := s.status(ctx, id, &st)
 	if errors.Is(err, errNoAnswer) {
+		ctx, cancel := context.WithTimeout(ctx, queryTimeout) // one under way has no result to wait for
+		defer cancel()
 		var out workflows.ExperimentStatus
 		if s.temporal.GetWorkflow(ctx, id, "").Get(ctx, &out) == nil {
 			return out, nil

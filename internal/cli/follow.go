@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 
@@ -228,14 +229,37 @@ var errNoAnswer = errors.New("no worker answers for this run")
 
 // status queries a workflow's status into out.
 func (s *services) status(ctx context.Context, id string, out any) error {
+	asked, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	value, err := s.temporal.QueryWorkflow(asked, id, "", workflows.QueryStatus)
+	switch {
+	case err == nil:
+		return value.Get(out)
+	case ctx.Err() == nil && (isLate(err) || isUnpolled(err)):
+		return s.unanswered(ctx, id)
+	}
+	return err
+}
+
+// isUnpolled reports whether Temporal did not even wait for an answer, because nobody has polled the task queue for minutes.
+func isUnpolled(err error) bool {
+	var unpolled *serviceerror.FailedPrecondition
+	return errors.As(err, &unpolled) && strings.Contains(unpolled.Message, "no poller")
+}
+
+// unanswered names the task queue that nobody polls, if Temporal says which it is.
+func (s *services) unanswered(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	value, err := s.temporal.QueryWorkflow(ctx, id, "", workflows.QueryStatus)
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fmt.Errorf("%w: %s; is one running? `multiattempt up` or `multiattempt worker` starts one", errNoAnswer, id)
+	queue := s.cfg.Temporal.Queue
+	if d, err := s.temporal.DescribeWorkflowExecution(ctx, id, ""); err == nil {
+		if name := d.GetExecutionConfig().GetTaskQueue().GetName(); name != "" {
+			queue = name
+		}
 	}
-	if err != nil {
-		return err
+	start := "`multiattempt up` or `multiattempt worker` starts one"
+	if queue != s.cfg.Temporal.Queue {
+		start = "`multiattempt worker --queue " + printable.Line(queue, 100) + "` starts one"
 	}
-	return value.Get(out)
+	return fmt.Errorf("%w: %s, of task queue %s; is one running? %s", errNoAnswer, id, printable.Line(queue, 100), start)
 }

@@ -195,7 +195,7 @@ func (a *app) printAudit(all []audited, asJSON, collected bool) error {
 		}
 	}
 	if err == nil && faults > 0 {
-		return fmt.Errorf("%d objects are not what something refers to: restore them from a replica of the bucket, or go back to an earlier checkpoint with `multiattempt fork RUN@STEP`", faults)
+		return fmt.Errorf("faults in objects that something refers to: %d; restore them from a replica of the bucket, or go back to an earlier checkpoint with `multiattempt fork RUN@STEP`", faults)
 	}
 	return err
 }

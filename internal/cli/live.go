@@ -243,7 +243,7 @@ func (l *live) Steer(ctx context.Context, run, action string, fields map[string]
 	switch {
 	case errors.As(err, &notFound):
 		return "", fmt.Errorf("%w: run %s has ended", web.ErrRefused, run)
-	case errors.Is(err, context.DeadlineExceeded):
+	case isLate(err):
 		return "", fmt.Errorf("%w: run %s; is a worker running?", errNoAnswer, run)
 	case err != nil:
 		return "", err

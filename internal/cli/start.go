@@ -27,6 +27,7 @@ type order struct {
 	summary  string
 	again    bool   // a closed workflow of that id may be followed by another execution, which goes on from its checkpoints
 	conflict string // what to do when that id has other settings
+	ended    string // what else may be done then, when it has ended
 	retry    bool   // the same, but only for one that failed, was cancelled or terminated
 }
 
@@ -74,10 +75,14 @@ func (s *services) start(ctx context.Context, o order) (started, error) {
 			return started{}, fmt.Errorf("workflow %s: memo: %w", o.id, err)
 		}
 	}
-	if digest != o.digest {
-		return started{}, usage("%s exists with other settings; %s", o.id, o.conflict)
-	}
 	closed := d.Status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING
+	if digest != o.digest {
+		hint := o.conflict
+		if closed {
+			hint += o.ended
+		}
+		return started{}, usage("%s exists with other settings; %s", o.id, hint)
+	}
 	return started{run: s.temporal.GetWorkflow(ctx, o.id, ""), found: true, closed: closed}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/api/serviceerror"
@@ -62,6 +63,8 @@ func (a *app) steer(ctx context.Context, s *services, run, update string, args .
 	if err := maySteer(run, info.Type.Name, update); err != nil {
 		return err
 	}
+	answered := a.waitAloud(ctx, s, run)
+	defer answered()
 	handle, err := s.temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
 		WorkflowID: run, UpdateName: update, Args: args, WaitForStage: client.WorkflowUpdateStageCompleted,
 	})
@@ -76,6 +79,7 @@ func (a *app) steer(ctx context.Context, s *services, run, update string, args .
 	if err := handle.Get(ctx, &st); err != nil {
 		return refusal(err)
 	}
+	answered()
 	a.printf("%s: %s, step %d%s\n", run, st.Phase, st.Step, intention(st))
 	switch update {
 	case workflows.UpdateCheckpointNow:
@@ -86,6 +90,29 @@ func (a *app) steer(ctx context.Context, s *services, run, update string, args .
 		}
 	}
 	return nil
+}
+
+// waitAloud says, should no worker be there to answer for a run, that this is what the command waits for; until answered is
+// called, any number of times.
+func (a *app) waitAloud(ctx context.Context, s *services, run string) (answered func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(queryTimeout):
+		}
+		var st map[string]any
+		if err := s.status(ctx, run, &st); errors.Is(err, errNoAnswer) {
+			a.notef("Waiting: %v. Ctrl-C ends the wait.\n", err)
+		}
+	}()
+	return func() {
+		cancel()
+		<-told
+	}
 }
 
 func (a *app) newSet() *cobra.Command {
@@ -172,7 +199,10 @@ multiattempt train --continue goes on. stop does the same but finishes the itera
 			if err != nil {
 				return err
 			}
-			if err := s.temporal.GetWorkflow(ctx, args[0], "").Get(ctx, nil); err != nil && !temporal.IsCanceledError(err) {
+			answered := a.waitAloud(ctx, s, args[0])
+			err = s.temporal.GetWorkflow(ctx, args[0], "").Get(ctx, nil)
+			answered()
+			if err != nil && !temporal.IsCanceledError(err) {
 				return outcome(err)
 			}
 			a.printf("%s: cancelled\n", args[0])

@@ -136,6 +136,7 @@ func (t training) order() (order, error) {
 	}
 	return order{
 		id: t.id, kind: workflows.TrainName, input: input(t.doc), digest: digest, again: t.again, conflict: "choose another id with --run",
+		ended:   ", or give --continue where its checkpoints have the settings asked for", // the attempt that failed may have had others
 		summary: fmt.Sprintf("%d iterations on %s, %d–%d attempts", run.Iterations, run.Data.Train, run.Attempts.Min, run.Attempts.Max),
 	}, nil
 }

@@ -191,9 +191,12 @@ func anyContains(troubles []trouble, text string) bool {
 }
 
 // isAway reports whether Temporal did not answer.
-func isAway(err error) bool {
+func isAway(err error) bool { return isUnreachable(err) || isLate(err) }
+
+// isLate reports whether there was no answer in time, be it Temporal or its client that gave up.
+func isLate(err error) bool {
 	var late *serviceerror.DeadlineExceeded
-	return isUnreachable(err) || errors.As(err, &late) || errors.Is(err, context.DeadlineExceeded)
+	return errors.As(err, &late) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // pending returns the activities under way of a run, of its evaluations, and of an experiment's runs, by workflow id.
