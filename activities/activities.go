@@ -31,8 +31,8 @@ type Engine interface {
 	// Patience says how long what the device does at present may take before it must be taken for stuck: long for what it
 	// compiles or does for the first time, 0 when it is idle.
 	Patience() time.Duration
-	// NewSampler loads the weights of a model folder for sampling.
-	NewSampler(ctx context.Context, dir string) (Sampler, error)
+	// NewSampler loads the weights of a model folder for sampling, computed in the type that is named.
+	NewSampler(ctx context.Context, dir string, compute spec.Compute) (Sampler, error)
 	// NewLearner loads policy, critic and reference.
 	NewLearner(ctx context.Context, o LearnerOptions) (update.Learner, error)
 	// NewImitator loads a model for supervised fine-tuning.

@@ -48,7 +48,7 @@ func (r *Rollouts) rollout(ctx context.Context, in RolloutInput, pulse *pulse) (
 		return RolloutOutput{}, err
 	}
 	pulse.report(Progress{What: "load the policy"})
-	sampler, done, err := r.samplers.use(ctx, in.Policy, func(dir string) error {
+	sampler, done, err := r.samplers.use(ctx, in.Policy, run.SamplerCompute(), func(dir string) error {
 		if in.Evaluate {
 			return r.engine.FitsEvaluation(ctx, dir, run)
 		}

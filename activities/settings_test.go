@@ -108,6 +108,7 @@ const (
 var elsewhere = map[string]shown{
 	"update.microbatch":               {ofALearner, change{value: `2`}},
 	"model.compute":                   {ofALearner, change{value: `"bfloat16"`}},
+	"sampling.compute":                {"internal/engine/settings_test.go TestEverySettingOfASamplerCounts", change{value: `"bfloat16"`}},
 	"lora.policy.rank":                {ofALearner, change{value: `2`}},
 	"lora.policy.alpha":               {ofALearner, change{value: `2`}},
 	"lora.policy.target_modules":      {ofALearner, change{value: `["q_proj"]`}},

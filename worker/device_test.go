@@ -45,7 +45,7 @@ func TestCreateMakesAModelThatCanBeTuned(t *testing.T) {
 	reply, err := template.Reply("ab")
 	require.NoError(t, err)
 
-	sampler, err := d.NewSampler(t.Context(), dir)
+	sampler, err := d.NewSampler(t.Context(), dir, spec.ComputeBFloat16)
 	require.NoError(t, err)
 	sampler.Close()
 

@@ -25,6 +25,7 @@ import (
 	"multiattempt/internal/blob"
 	"multiattempt/internal/experience"
 	"multiattempt/internal/policy"
+	"multiattempt/internal/spec"
 	"multiattempt/internal/update"
 )
 
@@ -170,8 +171,8 @@ func (s pointedStore) Delete(ctx context.Context, key string) error {
 // pointedEngine has places within rollouts and updates.
 type pointedEngine struct{ activities.Engine }
 
-func (e pointedEngine) NewSampler(ctx context.Context, dir string) (activities.Sampler, error) {
-	s, err := e.Engine.NewSampler(ctx, dir)
+func (e pointedEngine) NewSampler(ctx context.Context, dir string, compute spec.Compute) (activities.Sampler, error) {
+	s, err := e.Engine.NewSampler(ctx, dir, compute)
 	return pointedSampler{s}, err
 }
 

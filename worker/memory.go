@@ -26,7 +26,7 @@ func (d device) FitsTraining(ctx context.Context, dir string, run spec.Run) erro
 		part = plan.Sampler
 	}
 	return d.admit(ctx, "the run", run.Model.Source, part, fmt.Sprintf("train adapters (lora.policy.rank, lora.critic.rank), "+
-		"compute in bfloat16 (model.compute), shorten the rows (model.max_length, attempts.max_new_tokens), make update.microbatch (%d) "+
+		"compute in bfloat16 (model.compute, sampling.compute), shorten the rows (model.max_length, attempts.max_new_tokens), make update.microbatch (%d) "+
 		"or data.shard_size (%d) smaller, or choose a smaller model", run.Update.Microbatch, run.Data.ShardSize))
 }
 
@@ -37,7 +37,7 @@ func (d device) FitsEvaluation(ctx context.Context, dir string, run spec.Run) er
 		return permanent(err)
 	}
 	return d.admit(ctx, "the evaluation", run.Model.Source, engine.PlanEvaluation(run, config),
-		fmt.Sprintf("shorten the rows (model.max_length), make evaluation.shard_size (%d) smaller, or choose a smaller model", run.Evaluation.ShardSize))
+		fmt.Sprintf("sample in bfloat16 (sampling.compute), shorten the rows (model.max_length), make evaluation.shard_size (%d) smaller, or choose a smaller model", run.Evaluation.ShardSize))
 }
 
 // FitsTuning is FitsTraining for a fine-tuning.
@@ -67,6 +67,6 @@ func advised(err error) error {
 	if !errors.Is(err, engine.ErrMemory) {
 		return err
 	}
-	return fmt.Errorf("%w; shorten the rows (model.max_length), roll out fewer together (data.shard_size, evaluation.shard_size), "+
+	return fmt.Errorf("%w; sample in bfloat16 (sampling.compute), shorten the rows (model.max_length), roll out fewer together (data.shard_size, evaluation.shard_size), "+
 		"or choose a smaller model", err)
 }

@@ -95,8 +95,9 @@ func (e *Engine) told(settings any) {
 }
 
 // NewSampler implements activities.Engine.
-func (e *Engine) NewSampler(_ context.Context, dir string) (activities.Sampler, error) {
+func (e *Engine) NewSampler(_ context.Context, dir string, compute spec.Compute) (activities.Sampler, error) {
 	e.count(&e.samplers, 1)
+	e.told(compute)
 	s, err := updatetest.NewSampler(dir)
 	if err != nil {
 		return nil, err

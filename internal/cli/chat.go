@@ -44,6 +44,7 @@ type talk struct {
 	maxNew   int
 	seed     uint64
 	params   policy.Params
+	compute  spec.Compute
 	asJSON   bool
 }
 
@@ -62,7 +63,7 @@ func (a *app) newChat() *cobra.Command {
 				return err
 			}
 			return a.withWeights(cmd, args[0], t.work(), func(d *device) error {
-				sampler, err := engine.NewSampler(d.Backend, d.model, engine.SamplerOptions{MaxBytes: d.capacity})
+				sampler, err := engine.NewSampler(d.Backend, d.model, engine.SamplerOptions{Compute: t.compute, MaxBytes: d.capacity})
 				if err != nil {
 					return err
 				}
@@ -85,6 +86,7 @@ func (a *app) newChat() *cobra.Command {
 	f.Uint64Var(&t.seed, "seed", 1, "seed of every draw")
 	f.BoolVar(&t.asJSON, "json", false, "write each attempt as a JSON line when it has ended")
 	addSampling(f, &t.params)
+	addCompute(f, &t.compute)
 	return cmd
 }
 
@@ -93,9 +95,9 @@ func (t talk) work() work {
 	return work{
 		what: "a dialogue", talks: true,
 		least: func(c nn.Config) (engine.Estimate, error) {
-			return engine.PlanSampler(c, 1, min(c.MaxPositions, 1+t.attempts*t.maxNew), engine.SamplerOptions{})
+			return engine.PlanSampler(c, 1, min(c.MaxPositions, 1+t.attempts*t.maxNew), engine.SamplerOptions{Compute: t.compute})
 		},
-		advice: "make --attempts or --max-new-tokens smaller, or choose a smaller model",
+		advice: "make --attempts or --max-new-tokens smaller, set --compute bfloat16, or choose a smaller model",
 	}
 }
 
@@ -104,7 +106,7 @@ func (t talk) settings() (spec.Run, error) {
 	if t.attempts < 1 || t.maxNew < 1 {
 		return spec.Run{}, usage("--attempts is %d and --max-new-tokens %d; both must be at least 1", t.attempts, t.maxNew)
 	}
-	if err := checkSampling(t.params); err != nil {
+	if err := errors.Join(checkSampling(t.params), checkCompute(t.compute)); err != nil {
 		return spec.Run{}, err
 	}
 	doc := []byte("{}")

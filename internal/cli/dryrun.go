@@ -218,8 +218,8 @@ func (a *app) printMemory(m forecast.Memory, here forecast.Speed) {
 	switch {
 	case here.Device == 0:
 	case here.Device < m.Total:
-		a.printf("  this machine    %s (%s): too small; adapters (lora.policy.rank, lora.critic.rank), model.compute bfloat16, a smaller\n"+
-			"                  update.microbatch or data.shard_size, or shorter dialogues take less\n", inBytes(here.Device), here.Backend)
+		a.printf("  this machine    %s (%s): too small; adapters (lora.policy.rank, lora.critic.rank), model.compute bfloat16\n"+
+			"                  (sampling.compute is the sampler's), a smaller update.microbatch or data.shard_size, or shorter dialogues take less\n", inBytes(here.Device), here.Backend)
 	default:
 		a.printf("  this machine    %s (%s): enough\n", inBytes(here.Device), here.Backend)
 	}

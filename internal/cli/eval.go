@@ -15,7 +15,7 @@ import (
 
 func (a *app) newEval() *cobra.Command {
 	var in workflows.EvaluateInput
-	var model, id string
+	var model, id, compute string
 	var sets []string
 	var attempts []int
 	var p ports
@@ -35,13 +35,14 @@ those of --preset, -f and --set as for train; with it, those of the run, changed
 	f.StringVar(&model, "model", "", "the model to evaluate: a folder, builtin:NAME or ref:…")
 	f.StringSliceVar(&sets, "sets", nil, "sets of problems (default: those of the settings)")
 	f.IntSliceVar(&attempts, "attempts", nil, "numbers of attempts (default: those of the settings)")
+	f.StringVar(&compute, "compute", "", "float32 or bfloat16, to sample in (default: sampling.compute of the settings)")
 	f.StringVar(&id, "id", "", "the evaluation's workflow id (default: made from run or model and the time)")
 	addPorts(cmd, &p)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if in.Run != "" && (model != "" || s.preset != "") {
 			return usage("--run brings its own model and settings: leave out --model and --preset")
 		}
-		doc, folder, err := a.planEvaluation(s, in.Run == "", model, sets, attempts)
+		doc, folder, err := a.planEvaluation(s, in.Run == "", model, compute, sets, attempts)
 		if err != nil {
 			return err
 		}
@@ -73,13 +74,19 @@ those of --preset, -f and --set as for train; with it, those of the run, changed
 
 // planEvaluation checks an evaluation's settings and finds the model's folder. Those that change a run's own settings
 // (complete false) can only be checked with the run's.
-func (a *app) planEvaluation(s *settings, complete bool, model string, sets []string, attempts []int) (doc []byte, folder string, err error) {
+func (a *app) planEvaluation(s *settings, complete bool, model, compute string, sets []string, attempts []int) (doc []byte, folder string, err error) {
 	if doc, err = s.document(spec.Run{}); err != nil {
 		return nil, "", err
 	}
 	var flags []string
 	if model != "" {
 		flags = append(flags, "model.source="+model)
+	}
+	if compute != "" {
+		if err := checkCompute(spec.Compute(compute)); err != nil {
+			return nil, "", err
+		}
+		flags = append(flags, "sampling.compute="+compute)
 	}
 	for path, list := range map[string]any{"evaluation.sets": sets, "evaluation.final_attempts": attempts} {
 		text, err := json.Marshal(list)

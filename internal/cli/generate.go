@@ -15,6 +15,7 @@ import (
 	"multiattempt/internal/policy"
 	"multiattempt/internal/printable"
 	"multiattempt/internal/seed"
+	"multiattempt/internal/spec"
 )
 
 const generateHelp = `Sample answers of a model.
@@ -41,6 +42,7 @@ type generation struct {
 	together      int // answers decoded together; 0 chooses
 	seed          uint64
 	params        policy.Params
+	compute       spec.Compute
 }
 
 // generateRequest is a line of input.
@@ -96,6 +98,7 @@ func (a *app) newGenerate() *cobra.Command {
 	f.IntVar(&g.together, "batch-size", 0, "the most answers sampled together; 0 chooses by the size of their key-value cache")
 	f.Uint64Var(&g.seed, "seed", 1, "seed of every draw")
 	addSampling(f, &g.params)
+	addCompute(f, &g.compute)
 	mustRequire(cmd, "model")
 	return cmd
 }
@@ -113,7 +116,7 @@ func (g generation) check() error {
 	case g.raw && g.system != "":
 		return usage("--raw and --system exclude each other")
 	}
-	return checkSampling(g.params)
+	return errors.Join(checkSampling(g.params), checkCompute(g.compute))
 }
 
 // work is at least the answers to one line, with a prompt of one token: the true prompts are read later.
@@ -121,15 +124,15 @@ func (g generation) work() work {
 	return work{
 		what: "sampling an answer", talks: true,
 		least: func(c nn.Config) (engine.Estimate, error) {
-			return engine.PlanSampler(c, g.samples, min(c.MaxPositions, 1+g.maxNew), engine.SamplerOptions{Slots: g.together})
+			return engine.PlanSampler(c, g.samples, min(c.MaxPositions, 1+g.maxNew), engine.SamplerOptions{Compute: g.compute, Slots: g.together})
 		},
-		advice: "make --batch-size or --max-new-tokens smaller, or choose a smaller model",
+		advice: "make --batch-size or --max-new-tokens smaller, set --compute bfloat16, or choose a smaller model",
 	}
 }
 
 // generate answers every line of in.
 func (a *app) generate(cmd *cobra.Command, g generation, in io.Reader, d *device) error {
-	sampler, err := engine.NewSampler(d.Backend, d.model, engine.SamplerOptions{Slots: g.together, MaxBytes: d.capacity})
+	sampler, err := engine.NewSampler(d.Backend, d.model, engine.SamplerOptions{Compute: g.compute, Slots: g.together, MaxBytes: d.capacity})
 	if err != nil {
 		return err
 	}
@@ -318,6 +321,19 @@ func addSampling(f flagSet, p *policy.Params) {
 type flagSet interface {
 	Float64Var(p *float64, name string, value float64, usage string)
 	IntVar(p *int, name string, value int, usage string)
+	StringVar(p *string, name, value, usage string)
+}
+
+// addCompute registers the flag for the type that a model computes in.
+func addCompute(f flagSet, c *spec.Compute) {
+	f.StringVar((*string)(c), "compute", string(spec.ComputeFloat32), "float32, or bfloat16: half the memory, and fast on a GPU; slower on a CPU")
+}
+
+func checkCompute(c spec.Compute) error {
+	if c != spec.ComputeFloat32 && c != spec.ComputeBFloat16 {
+		return usage("--compute is %q, must be %s or %s", c, spec.ComputeFloat32, spec.ComputeBFloat16)
+	}
+	return nil
 }
 
 // checkSampling refuses parameters outside their range.

@@ -70,7 +70,7 @@ type scoringMemory struct {
 	Step    int64 `json:"step_bytes"`
 }
 
-// trainingMemory is what it takes at most, in bytes, to train policy and critic by PPO in float32, the rollouts included, or
+// trainingMemory is what it takes at most, in bytes, to train policy and critic by PPO, the rollouts included, or
 // to fine-tune.
 type trainingMemory struct {
 	Rank        int   `json:"lora_rank"` // of adapters on every linear map of both networks; 0: all weights are trained
@@ -86,17 +86,18 @@ type trainingMemory struct {
 // Dialogues whose memory is estimated, and the rank of adapters.
 const estimatedRows, estimatedTokens, estimatedRank = 16, 2048, 32
 
-func estimate(c nn.Config) (samplingMemory, error) {
+func estimate(c nn.Config, compute spec.Compute) (samplingMemory, error) {
 	tokens := min(estimatedTokens, c.MaxPositions)
-	plan, err := engine.PlanSampler(c, estimatedRows, tokens, engine.SamplerOptions{})
+	plan, err := engine.PlanSampler(c, estimatedRows, tokens, engine.SamplerOptions{Compute: compute})
 	return samplingMemory{Rows: plan.Slots, Tokens: tokens, Weights: plan.Weights, Cache: plan.Cache, Step: plan.Step}, err
 }
 
 // estimateTraining is for the settings of a run by default, but for the length of rows and how many are sampled together.
-func estimateTraining(c nn.Config) []trainingMemory {
+func estimateTraining(c nn.Config, compute spec.Compute) []trainingMemory {
 	var list []trainingMemory
 	for _, rank := range []int{0, estimatedRank} {
 		run := spec.Default()
+		run.Model.Compute = compute
 		run.Data.ShardSize, run.Model.MaxLength = estimatedRows, estimatedTokens
 		run.LoRA.Policy = spec.LoRA{Rank: rank, Alpha: 2 * float64(rank), Targets: spec.LinearModules()}
 		run.LoRA.Critic = run.LoRA.Policy
@@ -106,10 +107,11 @@ func estimateTraining(c nn.Config) []trainingMemory {
 }
 
 // estimateTuning is for the settings of a fine-tuning by default, but for the length of dialogues.
-func estimateTuning(c nn.Config) []trainingMemory {
+func estimateTuning(c nn.Config, compute spec.Compute) []trainingMemory {
 	var list []trainingMemory
 	for _, rank := range []int{0, estimatedRank} {
 		f := spec.DefaultFinetune()
+		f.Model.Compute = compute
 		f.LoRA = spec.LoRA{Rank: rank, Alpha: 2 * float64(rank), Targets: spec.LinearModules()}
 		list = append(list, trainingOf(rank, f.Microbatch, engine.PlanTuning(f, c, estimatedTokens)))
 	}
@@ -124,13 +126,14 @@ func trainingOf(rank, rows int, m engine.TrainingMemory) trainingMemory {
 }
 
 // estimateScoring is for one row.
-func estimateScoring(c nn.Config) scoringMemory {
-	m := engine.PlanScorer(c, 1, min(estimatedTokens, c.MaxPositions))
+func estimateScoring(c nn.Config, compute spec.Compute) scoringMemory {
+	m := engine.PlanScorer(c, 1, min(estimatedTokens, c.MaxPositions), engine.ScorerOptions{Compute: compute})
 	return scoringMemory{Rows: m.Rows, Tokens: m.Length, Weights: m.Weights, Step: m.Step}
 }
 
 func (a *app) newModelInspect() *cobra.Command {
 	var asJSON bool
+	var compute spec.Compute
 	cmd := &cobra.Command{
 		Use:   "inspect MODEL",
 		Short: "Say what a model is, and whether it can be used",
@@ -142,12 +145,15 @@ numbers that are not finite are found.
 		Example: "  multiattempt model inspect hf:Qwen/Qwen2.5-0.5B-Instruct",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkCompute(compute); err != nil {
+				return err
+			}
 			o, err := a.openModel(cmd.Context(), args[0], canCompute)
 			if err != nil {
 				return err
 			}
 			defer o.Close() //nolint:errcheck // a leftover in the temporary folder hurts nobody
-			found, err := inspect(o)
+			found, err := inspect(o, compute)
 			if err != nil {
 				return err
 			}
@@ -163,11 +169,12 @@ numbers that are not finite are found.
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	addCompute(cmd.Flags(), &compute)
 	return cmd
 }
 
 // inspect reads a model's folder.
-func inspect(o *opened) (inspected, error) {
+func inspect(o *opened, compute spec.Compute) (inspected, error) {
 	s, err := engine.Inspect(o.Dir)
 	if err != nil {
 		return inspected{}, err
@@ -182,10 +189,10 @@ func inspect(o *opened) (inspected, error) {
 	if err := engine.CheckFolder(o.Dir); err != nil {
 		found.WeightsError = err.Error()
 	}
-	if found.Memory, err = estimate(c); err != nil {
+	if found.Memory, err = estimate(c, compute); err != nil {
 		return found, err
 	}
-	found.Scoring, found.Training, found.Tuning = estimateScoring(c), estimateTraining(c), estimateTuning(c)
+	found.Scoring, found.Training, found.Tuning = estimateScoring(c, compute), estimateTraining(c, compute), estimateTuning(c, compute)
 	found.Files, err = digests(o.Files)
 	return found, err
 }

@@ -9,6 +9,7 @@ import (
 	"multiattempt/internal/engine"
 	"multiattempt/internal/nn"
 	"multiattempt/internal/printable"
+	"multiattempt/internal/spec"
 )
 
 const logprobsHelp = `Say how probable a model finds given tokens.
@@ -38,6 +39,7 @@ const scoredLines = 256
 
 func (a *app) newLogprobs() *cobra.Command {
 	var model string
+	var compute spec.Compute
 	cmd := &cobra.Command{
 		Use:     "logprobs [FILE]",
 		Short:   "Say how probable a model finds given tokens",
@@ -45,13 +47,16 @@ func (a *app) newLogprobs() *cobra.Command {
 		Example: `  echo '{"id":1,"input_ids":[1,5,7]}' | multiattempt logprobs --model models/SmolLM2-135M-Instruct`,
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if err := checkCompute(compute); err != nil {
+				return err
+			}
 			in, err := inputOf(cmd, args)
 			if err != nil {
 				return err
 			}
 			defer in.Close() //nolint:errcheck // only read from
-			return a.withWeights(cmd, model, scoring, func(d *device) error {
-				scorer, err := engine.NewScorer(d.Backend, d.model, d.capacity)
+			return a.withWeights(cmd, model, scoring(compute), func(d *device) error {
+				scorer, err := engine.NewScorer(d.Backend, d.model, engine.ScorerOptions{Compute: compute, MaxBytes: d.capacity})
 				if err != nil {
 					return err
 				}
@@ -81,15 +86,20 @@ func (a *app) newLogprobs() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&model, "model", "", "the model")
+	addCompute(cmd.Flags(), &compute)
 	mustRequire(cmd, "model")
 	return cmd
 }
 
 // scoring is at least a row of two tokens: the true ones are read later.
-var scoring = work{
-	what:   "scoring a row",
-	least:  func(c nn.Config) (engine.Estimate, error) { return engine.PlanScorer(c, 1, 2), nil },
-	advice: "shorten the rows or choose a smaller model",
+func scoring(compute spec.Compute) work {
+	return work{
+		what: "scoring a row",
+		least: func(c nn.Config) (engine.Estimate, error) {
+			return engine.PlanScorer(c, 1, 2, engine.ScorerOptions{Compute: compute}), nil
+		},
+		advice: "shorten the rows, set --compute bfloat16, or choose a smaller model",
+	}
 }
 
 func parseLogprobs(line []byte, scorer *engine.Scorer) (logprobsRequest, error) {

@@ -140,7 +140,7 @@ func (b *bench) sample(ctx context.Context, positions int) (episodes []rollout.E
 	if err != nil {
 		return nil, 0, err
 	}
-	s, err := engine.NewSampler(b.backend, model, engine.SamplerOptions{})
+	s, err := engine.NewSampler(b.backend, model, engine.SamplerOptions{Compute: b.run.SamplerCompute()})
 	if err = errors.Join(err, model.Close()); err != nil {
 		return nil, 0, err
 	}
@@ -174,7 +174,7 @@ func (b *bench) learn(ctx context.Context, episodes []rollout.Episode) (seconds 
 	run.Update.Microbatch = min(run.Update.Microbatch, len(episodes))
 	run.Advantage.DropEqualGroups = false
 	l, err := engine.NewTrainer(ctx, engine.TrainerOptions{
-		Backend: b.backend, Model: b.dir, Update: run.Update, Optimizer: run.Optimizer, LoRA: run.LoRA, Seed: run.Seed,
+		Backend: b.backend, Model: b.dir, Update: run.Update, Optimizer: run.Optimizer, LoRA: run.LoRA, Compute: run.Model.Compute, Seed: run.Seed,
 	})
 	if err != nil {
 		return 0, err

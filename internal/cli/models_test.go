@@ -84,6 +84,35 @@ func TestGenerateAndLogprobsAgree(t *testing.T) {
 	}
 }
 
+// TestComputeInBFloat16: generate and logprobs differ from float32 by rounding, and from one another by less.
+func TestComputeInBFloat16(t *testing.T) {
+	in := `{"id":1,"messages":[{"role":"system","content":"1"},{"role":"user","content":"47+? 2,5,9"}]}` + "\n"
+	sample := func(compute string) generateReply {
+		code, out, notes := run(t, in, "generate", "--model", smudged, "--max-new-tokens", "8", "--compute", compute)
+		require.Zero(t, code, notes)
+		return objects[generateReply](t, out)[0]
+	}
+	whole, half := sample("float32"), sample("bfloat16")
+	require.Equal(t, whole.IDs, half.IDs, "greedy")
+	require.NotEqual(t, whole.LogProbs, half.LogProbs)
+	require.InDeltaSlice(t, whole.LogProbs, half.LogProbs, 0.3)
+
+	prompt := promptIDs(t)[0]
+	line, err := json.Marshal(map[string]any{"id": 1, "input_ids": append(prompt, half.IDs...)})
+	require.NoError(t, err)
+	code, out, notes := run(t, string(line)+"\n", "logprobs", "--model", smudged, "--compute", "bfloat16")
+	require.Zero(t, code, notes)
+	require.InDeltaSlice(t, half.LogProbs, objects[logprobsReply](t, out)[0].LogProbs[len(prompt)-1:], 1e-2)
+
+	for _, command := range [][]string{
+		{"generate", "--model", smudged}, {"chat", smudged}, {"logprobs", "--model", smudged}, {"model", "inspect", smudged}, {"eval", "--model", smudged},
+	} {
+		code, _, notes := run(t, "", append(command, "--compute", "half")...)
+		require.Equal(t, exitWrongInput, code, notes)
+		require.Contains(t, notes, `--compute is "half", must be float32 or bfloat16`)
+	}
+}
+
 // promptIDs are the tokens of the two usable prompts of TestGenerateAndLogprobsAgree: a token a character, one before and
 // one after each turn, and one that opens the answer.
 func promptIDs(t *testing.T) [][]int32 {

@@ -5,12 +5,13 @@ import (
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/dtypes/bfloat16"
 	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
 )
 
-// cache holds keys and values of a running batch: for each layer two arrays [B, KVHeads, S, HeadDim], position p of row
-// b at [b, :, p, :].
+// cache holds keys and values of a running batch: for each layer two arrays [B, KVHeads, S, HeadDim] in the network's type,
+// position p of row b at [b, :, p, :].
 type cache interface {
 	// reserve makes room for at least so many positions.
 	reserve(positions int) error
@@ -29,26 +30,32 @@ type cache interface {
 // only reads it, and the few new numbers are copied by the host, which is many times cheaper than a step that returns
 // the whole cache. Elsewhere it stays on the device at its full size.
 func newCache(b *Backend, m modelShape, batch, maxLength int) (cache, error) {
-	if b.shared {
-		return &hostCache{backend: b, model: m, batch: batch}, nil
+	half := m.CacheType() == dtypes.BFloat16
+	switch {
+	case b.shared && half:
+		return &hostCache[bfloat16.BFloat16]{backend: b, model: m, batch: batch}, nil
+	case b.shared:
+		return &hostCache[float32]{backend: b, model: m, batch: batch}, nil
+	case half:
+		return newDeviceCache[bfloat16.BFloat16](b, m, batch, cacheSize(maxLength))
 	}
-	return newDeviceCache(b, m, batch, cacheSize(maxLength))
+	return newDeviceCache[float32](b, m, batch, cacheSize(maxLength))
 }
 
 // hostCache lives in memory that host and device share.
-type hostCache struct {
+type hostCache[T number] struct {
 	backend *Backend
 	model   modelShape
 	batch   int // B
 	size    int // S; grows with the longest row
 	buffers []compute.Buffer
-	flat    [][]float32 // of each buffer
-	fresh   []float32   // reused
+	flat    [][]T // of each buffer
+	fresh   []T   // reused
 }
 
-func (c *hostCache) memory() ([]compute.Buffer, int) { return c.buffers, c.size }
+func (c *hostCache[T]) memory() ([]compute.Buffer, int) { return c.buffers, c.size }
 
-func (c *hostCache) reserve(positions int) error {
+func (c *hostCache[T]) reserve(positions int) error {
 	if positions <= c.size {
 		return nil
 	}
@@ -60,12 +67,12 @@ func (c *hostCache) reserve(positions int) error {
 }
 
 // row returns row b of keys or values l (two a layer), [KVHeads, S, HeadDim].
-func (c *hostCache) row(l, b int) []float32 {
+func (c *hostCache[T]) row(l, b int) []T {
 	each := c.model.KVHeads * c.size * c.model.HeadDim
 	return c.flat[l][b*each:][:each]
 }
 
-func (c *hostCache) add(fresh compute.Buffer, chunk int, start, count []int32) error {
+func (c *hostCache[T]) add(fresh compute.Buffer, chunk int, start, count []int32) error {
 	longest := 0
 	for b := range start {
 		longest = max(longest, int(start[b]+count[b]))
@@ -91,12 +98,12 @@ func (c *hostCache) add(fresh compute.Buffer, chunk int, start, count []int32) e
 	return nil
 }
 
-func (c *hostCache) keep(from []int, taken int) (bool, error) {
+func (c *hostCache[T]) keep(from []int, taken int) (bool, error) {
 	return true, c.resize(from, taken, c.size)
 }
 
 // resize moves the rows to new arrays with room for size positions: row i was row from[i], for the first taken ones.
-func (c *hostCache) resize(from []int, taken, size int) error {
+func (c *hostCache[T]) resize(from []int, taken, size int) error {
 	heads, dim := c.model.KVHeads, c.model.HeadDim
 	old := *c
 	c.batch, c.size, c.buffers, c.flat = len(from), size, nil, nil
@@ -104,13 +111,13 @@ func (c *hostCache) resize(from []int, taken, size int) error {
 	if size == 0 {
 		return nil
 	}
-	shape := shapes.Make(dtypes.Float32, c.batch, heads, size, dim)
+	shape := shapes.Make(dtypes.FromGenericsType[T](), c.batch, heads, size, dim)
 	for range 2 * c.model.Layers {
 		buffer, shared, err := c.backend.compute.NewSharedBuffer(c.backend.device, shape)
 		if err != nil {
 			return fmt.Errorf("allocate a key-value cache of %d MiB: %w", c.model.cacheBytes(c.batch, size)>>20, err)
 		}
-		flat := shared.([]float32)
+		flat := shared.([]T)
 		clear(flat) // positions not yet used are read, then masked: they must be finite
 		c.buffers, c.flat = append(c.buffers, buffer), append(c.flat, flat)
 	}
@@ -126,7 +133,7 @@ func (c *hostCache) resize(from []int, taken, size int) error {
 	return nil
 }
 
-func (c *hostCache) free() {
+func (c *hostCache[T]) free() {
 	free(c.buffers...)
 	c.buffers, c.flat = nil, nil
 }
@@ -140,9 +147,9 @@ type deviceCache struct {
 	buffers []compute.Buffer
 }
 
-func newDeviceCache(b *Backend, m modelShape, batch, size int) (*deviceCache, error) {
+func newDeviceCache[T number](b *Backend, m modelShape, batch, size int) (*deviceCache, error) {
 	c := &deviceCache{backend: b, model: m, batch: batch, size: size}
-	zeros := make([]float32, batch*m.KVHeads*size*m.HeadDim)
+	zeros := make([]T, batch*m.KVHeads*size*m.HeadDim)
 	for range 2 * m.Layers {
 		buffer, err := upload(b, zeros, batch, m.KVHeads, size, m.HeadDim)
 		if err != nil {
@@ -186,17 +193,21 @@ func (c *deviceCache) add(fresh compute.Buffer, chunk int, start, _ []int32) err
 // it also writes the chunk's padding, which is masked until the row's next tokens replace it.
 func (m modelShape) appendCache(g *graph.Graph, batch, chunk, size int) []*graph.Node {
 	start := graph.Parameter(g, "start", shapes.Make(dtypes.Int32, batch))
-	fresh := graph.Parameter(g, "fresh", shapes.Make(dtypes.Float32, 2*m.Layers, batch, m.KVHeads, chunk, m.HeadDim))
+	fresh := graph.Parameter(g, "fresh", shapes.Make(m.CacheType(), 2*m.Layers, batch, m.KVHeads, chunk, m.HeadDim))
 	position := graph.Iota(g, shapes.Make(dtypes.Int32, batch, size), 1)
 	offset := graph.Sub(position, graph.Reshape(start, batch, 1)) // into the chunk
-	source := graph.OneHot(offset, chunk, dtypes.Float32)         // [B, S, C]; zeros outside the chunk
-	written := graph.Reshape(graph.GreaterThan(graph.ReduceSum(source, -1), graph.Scalar(g, dtypes.Float32, 0)), batch, 1, size, 1)
-	shape := shapes.Make(dtypes.Float32, batch, m.KVHeads, size, m.HeadDim)
+	source := graph.OneHot(offset, chunk, m.CacheType())          // [B, S, C]; zeros outside the chunk
+	written := graph.Reshape(graph.GreaterThan(graph.ReduceSum(source, -1), graph.Scalar(g, m.CacheType(), 0)), batch, 1, size, 1)
+	shape := shapes.Make(m.CacheType(), batch, m.KVHeads, size, m.HeadDim)
 	grown := make([]*graph.Node, 2*m.Layers)
 	for l := range grown {
 		old := graph.Parameter(g, fmt.Sprintf("cache%d", l), shape)
 		part := graph.Reshape(graph.SliceAxis(fresh, 0, graph.AxisElem(l)), batch, m.KVHeads, chunk, m.HeadDim)
-		moved := graph.Einsum("bsc,bkcd->bksd", source, part)
+		move := graph.Dot(source, part)
+		if m.CacheType() != dtypes.Float32 { // sums of one product each: exact in every type
+			move = move.WithAccumulatorDType(m.CacheType()).WithOutputDType(m.CacheType())
+		}
+		moved := move.Einsum("bsc,bkcd->bksd")
 		grown[l] = graph.Where(graph.BroadcastToDims(written, shape.Dimensions...), moved, old)
 	}
 	return grown

@@ -12,6 +12,7 @@ import (
 
 	"multiattempt/internal/engine"
 	"multiattempt/internal/policy"
+	"multiattempt/internal/spec"
 )
 
 // savedModels are folders that transformers wrote, with what PyTorch computes from them in float64 (tools/fixtures/models.py).
@@ -69,7 +70,7 @@ func TestModelsComputeWhatTransformersComputes(t *testing.T) {
 
 func compareScores(t *testing.T, b *engine.Backend, model *engine.Model, want expectation) {
 	t.Helper()
-	scorer, err := engine.NewScorer(b, model, 0)
+	scorer, err := engine.NewScorer(b, model, engine.ScorerOptions{})
 	require.NoError(t, err)
 	defer scorer.Close()
 	rows := append([][]int32{want.Tokens[0][:1]}, want.Tokens...) // of different lengths
@@ -122,7 +123,12 @@ func (r *greedyRow) Sampled(d policy.Draw) { r.tokens = append(r.tokens, d.Token
 // greedy returns the likeliest tokens after a prompt, from the sampler and its cache.
 func greedy(t *testing.T, b *engine.Backend, model *engine.Model, prompt []int32, count int) []int32 {
 	t.Helper()
-	sampler, err := engine.NewSampler(b, model, engine.SamplerOptions{})
+	return greedyIn(t, b, model, prompt, count, spec.ComputeFloat32)
+}
+
+func greedyIn(t *testing.T, b *engine.Backend, model *engine.Model, prompt []int32, count int, compute spec.Compute) []int32 {
+	t.Helper()
+	sampler, err := engine.NewSampler(b, model, engine.SamplerOptions{Compute: compute})
 	require.NoError(t, err)
 	defer sampler.Close()
 	row := &greedyRow{prompt: prompt, count: count}

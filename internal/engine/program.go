@@ -10,6 +10,7 @@ import (
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/dtypes/bfloat16"
 	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/support/exceptions"
@@ -142,14 +143,19 @@ func (p *program) runDonating(from int, inputs []compute.Buffer) ([]compute.Buff
 	return outputs, err
 }
 
+// number is what arrays on the device are made of.
+type number interface {
+	float32 | int32 | bfloat16.BFloat16
+}
+
 // upload copies an array to the device.
-func upload[T float32 | int32](b *Backend, flat []T, dims ...int) (compute.Buffer, error) {
+func upload[T number](b *Backend, flat []T, dims ...int) (compute.Buffer, error) {
 	return b.compute.BufferFromFlatData(b.device, flat, shapes.Make(dtypes.FromGenericsType[T](), dims...))
 }
 
 // view returns the numbers of an output, valid until its buffer is freed: in place where the device computes in the host's
 // memory, else copied into scratch, which grows as needed.
-func view[T float32 | int32](b *Backend, buffer compute.Buffer, n int, scratch *[]T) ([]T, error) {
+func view[T number](b *Backend, buffer compute.Buffer, n int, scratch *[]T) ([]T, error) {
 	if b.shared {
 		if flat, err := buffer.Data(); err == nil {
 			return flat.([]T), nil

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"unsafe"
 
+	"github.com/gomlx/compute/dtypes/bfloat16"
 	"github.com/google/renameio/v2"
 
 	"multiattempt/internal/half"
@@ -334,7 +335,7 @@ func narrow(t Tensor, dtype string) ([]byte, error) {
 	}
 	raw := make([]byte, 2*len(t.Data))
 	for i, x := range t.Data {
-		bits := bfloat16(x)
+		bits := uint16(bfloat16.FromFloat32(x))
 		if dtype == "F16" {
 			bits = half.FromFloat32(x)
 		}
@@ -344,12 +345,6 @@ func narrow(t Tensor, dtype string) ([]byte, error) {
 		binary.LittleEndian.PutUint16(raw[2*i:], bits)
 	}
 	return raw, nil
-}
-
-// bfloat16 rounds to the upper half of a float32's bits, ties to even.
-func bfloat16(x float32) uint16 {
-	bits := math.Float32bits(x)
-	return uint16((bits + 0x7fff + bits>>16&1) >> 16)
 }
 
 // asBytes is the memory of data: little-endian on every supported platform.

@@ -11,6 +11,7 @@ import (
 	"github.com/gomlx/compute"
 
 	"multiattempt/internal/policy"
+	"multiattempt/internal/spec"
 )
 
 // ErrSampling: rows or parameters that a sampler cannot serve, or a model whose logits are not finite.
@@ -18,6 +19,9 @@ var ErrSampling = errors.New("cannot sample")
 
 // SamplerOptions size a sampler. The zero value is a good choice.
 type SamplerOptions struct {
+	// Compute is the type of activations, of weight matrices and of the key-value cache; empty is float32. Norms, softmax,
+	// logits and draws are float32 in any case.
+	Compute spec.Compute
 	// Slots is the number of rows decoded together, rounded up to a power of two; further rows take the places of those
 	// that end. 0 chooses: at most 256, and a key-value cache of at most 4 GiB.
 	Slots int
@@ -44,6 +48,7 @@ var _ policy.Sampler = (*Sampler)(nil)
 // NewSampler copies the model's weights to the device. The caller closes the sampler.
 func NewSampler(backend *Backend, model *Model, options SamplerOptions) (*Sampler, error) {
 	s := &Sampler{backend: backend, model: modelShape{model.Config, backend.name != PureGo}, options: options}
+	s.model.Compute = computeType(options.Compute)
 	weights, err := s.model.uploadWeights(backend, model.Weights)
 	s.weights = [][]compute.Buffer{weights}
 	return s, err

@@ -11,7 +11,7 @@ import (
 type SamplerMemory struct {
 	Slots   int   // rows decoded together
 	Length  int   // tokens of the longest of them
-	Weights int64 // in float32
+	Weights int64 // in the type that is computed in
 	Cache   int64 // keys and values of all slots at full length, twice while it grows
 	Step    int64 // activations and logits of the largest step, estimated
 }
@@ -35,6 +35,7 @@ const (
 // because a row's last bits depend on it.
 func PlanSampler(config nn.Config, n, maxLength int, o SamplerOptions) (SamplerMemory, error) {
 	m := modelShape{Config: config}
+	m.Compute = computeType(o.Compute)
 	plan := SamplerMemory{Slots: batchSize(min(n, maxSlots)), Length: maxLength}
 	if o.Slots > 0 {
 		plan.Slots = batchSize(min(n, o.Slots))
@@ -72,24 +73,29 @@ func PlanEvaluation(run spec.Run, config nn.Config) SamplerMemory {
 }
 
 func planShard(run spec.Run, config nn.Config, episodes int) SamplerMemory {
-	m, _ := PlanSampler(config, episodes, rowLimit(run, config), SamplerOptions{}) // without a limit it cannot fail
+	m, _ := PlanSampler(config, episodes, rowLimit(run, config), SamplerOptions{Compute: run.SamplerCompute()}) // without a limit it cannot fail
 	return m
 }
 
 // weightBytes is the memory of all weights.
-func (m modelShape) weightBytes() int64 { return 4 * m.Parameters() }
+func (m modelShape) weightBytes() (bytes int64) {
+	for _, s := range m.Tensors() {
+		bytes += int64(m.StoredType(s).Size()) * int64(elements(s.Shape))
+	}
+	return bytes
+}
 
 // cacheBytes is the memory of keys and values.
 func (m modelShape) cacheBytes(batch, size int) int64 {
-	return 4 * 2 * int64(m.Layers) * int64(batch) * int64(m.KVHeads) * int64(size) * int64(m.HeadDim)
+	return int64(m.CacheType().Size()) * 2 * int64(m.Layers) * int64(batch) * int64(m.KVHeads) * int64(size) * int64(m.HeadDim)
 }
 
 // stepBytes estimates what a step that feeds the longest chunk holds besides weights and cache: the new keys and values of
 // all layers, what one layer computes, and the logits with what is drawn from them.
 func (m modelShape) stepBytes(batch, size int) int64 {
 	tokens := int64(batch) * int64(chunks[0])
-	layer := tokens * int64(6*m.HiddenSize+3*m.IntermediateSize+2*m.Heads*(size+chunks[0]))
-	return 4*(layer+5*int64(batch)*int64(m.VocabSize)) + m.cacheBytes(batch, chunks[0])
+	layer, scores := tokens*int64(6*m.HiddenSize+3*m.IntermediateSize), tokens*int64(2*m.Heads*(size+chunks[0]))
+	return int64(m.CacheType().Size())*layer + 4*(scores+5*int64(batch)*int64(m.VocabSize)) + m.cacheBytes(batch, chunks[0])
 }
 
 // cacheSize rounds a number of positions up to one that graphs are compiled for: multiples of 32 up to 128, then powers

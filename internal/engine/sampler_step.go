@@ -216,7 +216,7 @@ func (m modelShape) drawRows(weights nn.Weights, last, uniform, banned *graph.No
 }
 
 // step is the graph of a step. Parameters: weights; tokens [B, C], start, count [B] int32; uniform [B], cosines and sines
-// [B, 1, C, HeadDim/2] float32; keys and values of each layer, [B, KVHeads, S, HeadDim]; tokens banned [B, N] int32, where
+// [B, 1, C, HeadDim/2] float32; keys and values of each layer, [B, KVHeads, S, HeadDim] in the network's type; tokens banned [B, N] int32, where
 // the mode has any; the mode's scalars. Outputs: token, log-probability, sampled log-probability [B]; new keys and values
 // [2·layers, B, KVHeads, C, HeadDim].
 func (m modelShape) step(g *graph.Graph, s stepShape) []*graph.Node {
@@ -227,7 +227,7 @@ func (m modelShape) step(g *graph.Graph, s stepShape) []*graph.Node {
 	uniform := graph.Parameter(g, "uniform", shapes.Make(dtypes.Float32, s.batch))
 	angles := shapes.Make(dtypes.Float32, s.batch, 1, s.chunk, m.HeadDim/2)
 	rotation := nn.Rotation{Cos: graph.Parameter(g, "cos", angles), Sin: graph.Parameter(g, "sin", angles)}
-	cached := shapes.Make(dtypes.Float32, s.batch, m.KVHeads, s.memory, m.HeadDim)
+	cached := shapes.Make(m.CacheType(), s.batch, m.KVHeads, s.memory, m.HeadDim)
 	memory := make([]nn.Memory, m.Layers)
 	for l := range memory {
 		memory[l].Keys = graph.Parameter(g, fmt.Sprintf("keys%d", l), cached)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/dtypes/bfloat16"
 	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
 
@@ -14,7 +15,8 @@ import (
 
 // Weights of a sampler lie on the device as XLA's products want them: matrices transposed, [in, out]. XLA's library for
 // CPUs rearranges [out, in] matrices anew at every call, which for a few rows costs more than the product itself.
-// GoMLX's own backend transposes for real, so it gets them as they are.
+// GoMLX's own backend transposes for real, so it gets them as they are. What is computed in bfloat16 is rounded on its way,
+// once for each policy: to the same numbers to which the learner rounds its float32 weights in each step.
 
 // weightShape is the shape of a weight on the device.
 func (m modelShape) weightShape(s nn.TensorSpec) []int {
@@ -39,25 +41,49 @@ func (m modelShape) uploadWeights(b *Backend, weights [][]float32) ([]compute.Bu
 }
 
 func (m modelShape) uploadWeight(b *Backend, s nn.TensorSpec, flat []float32) (compute.Buffer, error) {
+	if m.StoredType(s) == dtypes.BFloat16 {
+		return uploadTurned(m, b, s, rounded(flat))
+	}
+	return uploadTurned(m, b, s, flat)
+}
+
+// uploadTurned copies a weight to the device as it lies there.
+func uploadTurned[T float32 | bfloat16.BFloat16](m modelShape, b *Backend, s nn.TensorSpec, flat []T) (compute.Buffer, error) {
 	shape := m.weightShape(s)
 	if !m.transposed || len(s.Shape) != 2 {
 		return upload(b, flat, shape...)
 	}
 	if b.shared {
-		buffer, turned, err := b.compute.NewSharedBuffer(b.device, shapes.Make(dtypes.Float32, shape...))
+		buffer, turned, err := b.compute.NewSharedBuffer(b.device, shapes.Make(dtypes.FromGenericsType[T](), shape...))
 		if err == nil {
-			transpose(turned.([]float32), flat, s.Shape[0], s.Shape[1])
+			transpose(turned.([]T), flat, s.Shape[0], s.Shape[1])
 		}
 		return buffer, err
 	}
-	turned := make([]float32, len(flat))
+	turned := make([]T, len(flat))
 	transpose(turned, flat, s.Shape[0], s.Shape[1])
 	return upload(b, turned, shape...)
 }
 
+// rounded are the numbers in bfloat16, ties to even, as devices round; computed on two processors.
+func rounded(flat []float32) []bfloat16.BFloat16 {
+	half := make([]bfloat16.BFloat16, len(flat))
+	part := func(low, high int) {
+		for i, x := range flat[low:high] {
+			half[low+i] = bfloat16.FromFloat32(x)
+		}
+	}
+	middle := len(flat) / 2
+	var group sync.WaitGroup
+	group.Go(func() { part(0, middle) })
+	part(middle, len(flat))
+	group.Wait()
+	return half
+}
+
 // transpose writes from [rows, columns] into to [columns, rows], in square tiles that fit the processor's first cache,
 // on two processors.
-func transpose(to, from []float32, rows, columns int) {
+func transpose[T any](to, from []T, rows, columns int) {
 	const tile = 32
 	part := func(low, high int) {
 		for r0 := low; r0 < high; r0 += tile {
@@ -90,7 +116,7 @@ func (m modelShape) bind(g *graph.Graph) nn.Weights {
 	nodes := make([]*graph.Node, len(specs))
 	var columns *graph.Node
 	for i, s := range specs {
-		nodes[i] = graph.Parameter(g, fmt.Sprintf("w%d", i), shapes.Make(dtypes.Float32, m.weightShape(s)...))
+		nodes[i] = graph.Parameter(g, fmt.Sprintf("w%d", i), shapes.Make(m.StoredType(s), m.weightShape(s)...))
 		if m.transposed && len(s.Shape) == 2 {
 			if s.Name == nn.EmbedTokens {
 				columns = nodes[i]

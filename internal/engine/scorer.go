@@ -9,21 +9,22 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 
 	"multiattempt/internal/nn"
+	"multiattempt/internal/spec"
 )
 
 // Scorer says how probable a model finds given tokens. It may be used by several goroutines at once.
 type Scorer struct {
 	backend *Backend
-	config  nn.Config
+	model   modelShape
 	weights []compute.Buffer // on the device, in the order of Config.Tensors
-	most    int64            // bytes; 0 is no limit
+	options ScorerOptions
 }
 
 // ScorerMemory is what scoring takes on the device at most, in bytes.
 type ScorerMemory struct {
 	Rows    int   // scored together
 	Length  int   // tokens of the longest of them
-	Weights int64 // in float32
+	Weights int64 // in the type that is computed in
 	Step    int64 // what one layer computes, and logits, estimated
 }
 
@@ -35,19 +36,32 @@ func (m ScorerMemory) String() string {
 		gigabytes(m.Total()), gigabytes(m.Weights), m.Rows, m.Length, gigabytes(m.Step))
 }
 
-// PlanScorer says what it takes to score so many rows of so many tokens together.
-func PlanScorer(config nn.Config, rows, length int) ScorerMemory {
-	return ScorerMemory{Rows: rows, Length: length, Weights: bytesOf(config.Tensors()), Step: config.ScoringBytes(rows, bucket(length-1))}
+// ScorerOptions size a scorer. The zero value is a good choice.
+type ScorerOptions struct {
+	// Compute is the type of activations and of weight matrices; empty is float32. Norms, softmax and logits are float32 in any
+	// case.
+	Compute spec.Compute
+	// MaxBytes is what rows and weights may take on the device; 0 is no limit. More is refused, with ErrMemory, before anything
+	// is compiled for it.
+	MaxBytes int64
 }
 
-// NewScorer copies the model's weights to the device. Rows that take more than maxBytes together with the weights are
-// refused, with ErrMemory, before anything is compiled for them; 0 is no limit. The caller closes the scorer.
-func NewScorer(backend *Backend, model *Model, maxBytes int64) (*Scorer, error) {
-	weights, err := uploadAll(backend, model.Config.Tensors(), model.Weights)
-	if err != nil {
+// PlanScorer says what it takes to score so many rows of so many tokens together.
+func PlanScorer(config nn.Config, rows, length int, o ScorerOptions) ScorerMemory {
+	m := modelShape{Config: config}
+	m.Compute = computeType(o.Compute)
+	return ScorerMemory{Rows: rows, Length: length, Weights: m.weightBytes(), Step: m.ScoringBytes(rows, bucket(length-1))}
+}
+
+// NewScorer copies the model's weights to the device. The caller closes the scorer.
+func NewScorer(backend *Backend, model *Model, o ScorerOptions) (*Scorer, error) {
+	s := &Scorer{backend: backend, model: modelShape{Config: model.Config}, options: o}
+	s.model.Compute = computeType(o.Compute)
+	var err error
+	if s.weights, err = s.model.uploadWeights(backend, model.Weights); err != nil {
 		return nil, fmt.Errorf("scorer: %w", err)
 	}
-	return &Scorer{backend: backend, config: model.Config, weights: weights, most: maxBytes}, nil
+	return s, nil
 }
 
 // Close frees the device's memory.
@@ -64,13 +78,13 @@ const scoredAtOnce = 2048
 func (s *Scorer) Check(row []int32) error {
 	switch {
 	case len(row) == 0:
-		return fmt.Errorf("%w: it is empty; expected 1 to %d tokens", ErrRow, s.config.MaxPositions)
-	case len(row) > s.config.MaxPositions:
-		return fmt.Errorf("%w: expected at most %d tokens (max_position_embeddings), found %d", ErrRow, s.config.MaxPositions, len(row))
+		return fmt.Errorf("%w: it is empty; expected 1 to %d tokens", ErrRow, s.model.MaxPositions)
+	case len(row) > s.model.MaxPositions:
+		return fmt.Errorf("%w: expected at most %d tokens (max_position_embeddings), found %d", ErrRow, s.model.MaxPositions, len(row))
 	}
 	for t, id := range row {
-		if id < 0 || int(id) >= s.config.VocabSize {
-			return fmt.Errorf("%w: token %d: expected an id below %d (vocab_size), found %d", ErrRow, t, s.config.VocabSize, id)
+		if id < 0 || int(id) >= s.model.VocabSize {
+			return fmt.Errorf("%w: token %d: expected an id below %d (vocab_size), found %d", ErrRow, t, s.model.VocabSize, id)
 		}
 	}
 	return nil
@@ -129,14 +143,13 @@ func lengthsOf(rows [][]int32) []int {
 
 // score returns the micro-batch's log-probabilities, [B, T].
 func (s *Scorer) score(m microbatch, row func(i int) []int32) ([]float32, error) {
-	c := s.config
-	if plan := PlanScorer(c, m.batch, m.length+1); s.most > 0 && plan.Total() > s.most {
-		return nil, fmt.Errorf("%w: scoring takes %v, the device has %.1f GB", ErrMemory, plan, gigabytes(s.most))
+	c, most := s.model.Config, s.options.MaxBytes
+	if plan := PlanScorer(c, m.batch, m.length+1, s.options); most > 0 && plan.Total() > most {
+		return nil, fmt.Errorf("%w: scoring takes %v, the device has %.1f GB", ErrMemory, plan, gigabytes(most))
 	}
 	key := fmt.Sprintf("logprobs %s %+v", m.shape(), c)
 	p, err := s.backend.program(key, func(g *graph.Graph) []*graph.Node {
-		weights := parameters(g, "policy", c.Tensors())
-		logProbs, _ := c.NextTokens(c.Bind(weights), m.parameter(g))
+		logProbs, _ := c.NextTokens(s.model.bind(g), m.parameter(g))
 		return []*graph.Node{logProbs}
 	})
 	if err != nil {

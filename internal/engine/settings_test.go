@@ -45,6 +45,23 @@ func TestEverySettingOfALearnerCounts(t *testing.T) {
 	}
 }
 
+// TestEverySettingOfASamplerCounts is TestEverySettingOfALearnerCounts for sampling.compute.
+func TestEverySettingOfASamplerCounts(t *testing.T) {
+	b := open(t, engine.PureGo)
+	sample := func(c spec.Compute) [][]float32 {
+		o := fewSlots
+		o.Compute = c
+		s, err := engine.NewSampler(b, loud(tinyLlama), o)
+		require.NoError(t, err)
+		defer s.Close()
+		_, logp := sampleAll(t, s, 1)
+		return logp
+	}
+	plain := sample("")
+	require.Equal(t, plain, sample(spec.ComputeFloat32))
+	require.NotEqual(t, plain, sample(spec.ComputeBFloat16))
+}
+
 // TestEverySettingOfAnImitatorCounts is TestEverySettingOfALearnerCounts for fine-tuning.
 func TestEverySettingOfAnImitatorCounts(t *testing.T) {
 	b := open(t, engine.PureGo)

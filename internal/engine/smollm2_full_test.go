@@ -57,7 +57,7 @@ func TestSmolLM2ComputesWhatTransformersComputes(t *testing.T) {
 	require.NoError(t, err)
 	defer model.Close() //nolint:errcheck // read only
 
-	scorer, err := engine.NewScorer(b, model, 0)
+	scorer, err := engine.NewScorer(b, model, engine.ScorerOptions{})
 	require.NoError(t, err)
 	var largest float64
 	for _, row := range want.Rows {

@@ -44,7 +44,7 @@ func TestWhatCannotFitIsRefusedWithNumbers(t *testing.T) {
 	huge := qwen
 	huge.Layers = 4000
 	for _, e := range []engine.Estimate{
-		engine.PlanTraining(run, huge), engine.PlanTuning(spec.DefaultFinetune(), huge, 100), engine.PlanEvaluation(run, huge), engine.PlanScorer(huge, 1, 2),
+		engine.PlanTraining(run, huge), engine.PlanTuning(spec.DefaultFinetune(), huge, 100), engine.PlanEvaluation(run, huge), engine.PlanScorer(huge, 1, 2, engine.ScorerOptions{}),
 	} {
 		err := b.Admit(t.Context(), "the run", e, "give up")
 		require.ErrorIs(t, err, engine.ErrMemory)

@@ -60,7 +60,7 @@ func (c Config) Embed(w Weights, tokens *Node) *Node {
 func embed(table, tokens *Node, dense bool) *Node {
 	if dense {
 		oneHot := OneHot(tokens, table.Shape().Dim(0), table.DType())
-		return DotGeneral(oneHot, []int{2}, nil, table, []int{0}, nil)
+		return dot(oneHot, []int{2}, nil, table, []int{0}, nil, table.DType())
 	}
 	return Gather(table, InsertAxes(tokens, -1))
 }

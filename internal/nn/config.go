@@ -2,7 +2,7 @@
 // losses and Adam. It knows shapes and formulas; it holds no weights and runs nothing.
 //
 // Graph functions take and return nodes and panic on misuse, as GoMLX does; whoever runs a graph turns that into an
-// error. Weights enter a graph as parameters in the order of Config.Tensors. All arithmetic is float32.
+// error. Weights enter a graph as parameters in the order of Config.Tensors. Arithmetic is float32, or as Config.Compute says.
 package nn
 
 import (

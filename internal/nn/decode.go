@@ -42,7 +42,7 @@ func attendBoth(q *Node, old Memory, held *Node, fresh Memory, causal *Node) *No
 	group := heads / kvHeads
 	q = Reshape(MulScalar(q, 1/math.Sqrt(float64(dim))), batch, kvHeads, group*chunk, dim)
 	scores := func(keys, visible *Node) *Node {
-		s := DotGeneral(q, []int{3}, []int{0, 1}, keys, []int{3}, []int{0, 1}) // [B, KVHeads, group·C, keys]
+		s := dot(q, []int{3}, []int{0, 1}, keys, []int{3}, []int{0, 1}, dtypes.Float32) // [B, KVHeads, group·C, keys]
 		s = Reshape(s, batch, heads, chunk, keys.Shape().Dim(2))
 		dims := s.Shape().Dimensions
 		return Where(BroadcastToDims(visible, dims...), s, BroadcastToShape(Scalar(s.Graph(), s.DType(), -1e9), s.Shape()))
@@ -53,9 +53,14 @@ func attendBoth(q *Node, old Memory, held *Node, fresh Memory, causal *Node) *No
 	total := Add(ReduceAndKeep(eOld, ReduceSum, -1), ReduceAndKeep(eFresh, ReduceSum, -1))
 	mix := func(weights, values *Node) *Node {
 		weights = Reshape(weights, batch, kvHeads, group*chunk, weights.Shape().Dim(3))
-		return Reshape(DotGeneral(weights, []int{3}, []int{0, 1}, values, []int{2}, []int{0, 1}), batch, heads, chunk, dim)
+		mixed := dot(as(weights, values.DType()), []int{3}, []int{0, 1}, values, []int{2}, []int{0, 1}, dtypes.Float32)
+		return Reshape(mixed, batch, heads, chunk, dim)
 	}
-	return Div(Add(mix(eOld, old.Values), mix(eFresh, fresh.Values)), total)
+	if q.DType() == dtypes.Float32 {
+		return Div(Add(mix(eOld, old.Values), mix(eFresh, fresh.Values)), total)
+	}
+	// Rounded where Attend rounds: sampler and learner then differ by little more than the order of their sums.
+	return as(Add(mix(Div(eOld, total), old.Values), mix(Div(eFresh, total), fresh.Values)), q.DType())
 }
 
 // Pick returns the row's hidden state at its position index [B] int32: [B, C, D] → [B, D].
@@ -64,6 +69,6 @@ func Pick(hidden, index *Node) *Node {
 	if d[1] == 1 {
 		return Reshape(hidden, d[0], d[2])
 	}
-	oneHot := OneHot(index, d[1], dtypes.Float32) // [B, C]
-	return DotGeneral(oneHot, []int{1}, []int{0}, hidden, []int{1}, []int{0})
+	oneHot := OneHot(index, d[1], hidden.DType()) // [B, C]
+	return dot(oneHot, []int{1}, []int{0}, hidden, []int{1}, []int{0}, hidden.DType())
 }

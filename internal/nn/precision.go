@@ -13,6 +13,18 @@ func (c Config) computeType() dtypes.DType {
 	return c.Compute
 }
 
+// StoredType is the type in which a network that is only run forward keeps a weight: matrices in the type of the products that
+// they are operands of, so that nothing is left to convert; vectors (norms, biases), which are small, in float32.
+func (c Config) StoredType(s TensorSpec) dtypes.DType {
+	if len(s.Shape) == 2 {
+		return c.computeType()
+	}
+	return dtypes.Float32
+}
+
+// CacheType is the type of keys and values.
+func (c Config) CacheType() dtypes.DType { return c.computeType() }
+
 // as converts x, where it has another type.
 func as(x *Node, t dtypes.DType) *Node {
 	if x.DType() == t {

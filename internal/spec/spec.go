@@ -47,13 +47,13 @@ type Model struct {
 	Compute Compute `json:"compute"`
 }
 
-// Compute is a type of numbers that a learner computes in.
+// Compute is a type of numbers to compute in.
 type Compute string
 
 // The types.
 const (
 	ComputeFloat32  Compute = "float32"
-	ComputeBFloat16 Compute = "bfloat16" // half the memory of activations, and several times faster where the device has units for it
+	ComputeBFloat16 Compute = "bfloat16" // half the memory, and several times faster where the device has units for it
 )
 
 // Data says which problems are presented.
@@ -136,6 +136,17 @@ type Sampling struct {
 	TopP        float64 `json:"top_p"`       // (0, 1]; 1 is off
 	TopK        int     `json:"top_k"`       // 0 is off
 	MinP        float64 `json:"min_p"`       // [0, 1]: least probability as a share of the likeliest token's; 0 is off
+	// Compute is the type that rollouts and evaluations compute in: weights, activations and the key-value cache. Norms,
+	// softmax, logits and draws stay float32. Empty means Model.Compute, so that who speaks and who learns round alike.
+	Compute Compute `json:"compute,omitempty"`
+}
+
+// SamplerCompute is the type that rollouts and evaluations compute in.
+func (r Run) SamplerCompute() Compute {
+	if r.Sampling.Compute != "" {
+		return r.Sampling.Compute
+	}
+	return r.Model.Compute
 }
 
 // Grading says how an answer is judged.

@@ -35,7 +35,7 @@ type settings struct {
 func main() {
 	var s settings
 	flag.StringVar(&s.backend, "backend", engine.Auto, "auto, xla, xla:cuda or go; the peer runs on the same kind of device")
-	flag.StringVar(&s.compute, "compute", string(spec.ComputeFloat32), "float32 or bfloat16")
+	flag.StringVar(&s.compute, "compute", string(spec.ComputeFloat32), "float32 or bfloat16, of rollout and update")
 	flag.StringVar(&s.shape, "shape", "tiny", "network with random weights: "+strings.Join(shapeNames(), ", "))
 	flag.IntVar(&s.rank, "rank", 0, "rank of LoRA adapters on every linear map; 0 trains all weights")
 	flag.IntVar(&s.episodes, "episodes", 64, "episodes of the update, which makes one optimiser step")

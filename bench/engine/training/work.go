@@ -205,7 +205,7 @@ func (w work) sample(ctx context.Context, episodes []rollout.Episode) error {
 	if err != nil {
 		return err
 	}
-	s, err := engine.NewSampler(w.backend, model, engine.SamplerOptions{})
+	s, err := engine.NewSampler(w.backend, model, engine.SamplerOptions{Compute: computeOf(w.compute)})
 	if err := errors.Join(err, model.Close()); err != nil {
 		return err
 	}
