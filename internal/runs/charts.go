@@ -12,9 +12,17 @@ import (
 
 // Thresholds above which something usually is wrong.
 const (
-	MostMismatch = 0.01 // mean |log-probability of sampler − of trainer|
+	MostMismatch = 0.01 // mean |log-probability of sampler − of trainer|, of records that name no limit
 	MostKL       = 0.1  // against the reference, mean per token, nats
 )
+
+// mismatchLimit is the mean mismatch above which rounding is no explanation.
+func mismatchLimit(x *activities.StepRecord) float64 {
+	if x.Update.MismatchLimit > 0 {
+		return x.Update.MismatchLimit
+	}
+	return MostMismatch
+}
 
 // Chart is one figure about a run.
 type Chart struct {
@@ -55,12 +63,15 @@ func Charts(records []activities.StepRecord, times []time.Time, timings map[int]
 		return c
 	}
 	type r = activities.StepRecord
-	mismatch := build("mismatch", "Sampler/trainer mismatch", "nats", "Mean absolute difference of the two log-probabilities of a sampled token. Above 0.01 the trainer learns from another policy than the one that spoke.",
+	mismatch := build("mismatch", "Sampler/trainer mismatch", "nats", "Mean absolute difference of the two log-probabilities of a sampled token. Above the line the trainer learns from another policy than the one that spoke: rounding explains 0.01 in float32, 0.05 where bfloat16 takes part.",
 		curve{"mean", "", func(x *r) float64 { return x.Update.MismatchMeanAbs }})
 	kl := build("kl", "Divergence", "nats per token", "Reference: how far the policy is from where it started. Update: how far one iteration moved it.",
 		curve{"from the reference", "", func(x *r) float64 { return x.Update.KL }},
 		curve{"of the update", "", func(x *r) float64 { return x.Update.ApproxKL }})
 	mismatch.Warn, kl.Warn = pointer(MostMismatch), pointer(MostKL)
+	if n := len(records); n > 0 {
+		mismatch.Warn = pointer(mismatchLimit(&records[n-1]))
+	}
 	all := []Chart{
 		build("reward", "Reward", "mean per episode", "What the policy is trained to raise.", curve{"reward", "", func(x *r) float64 { return x.Reward.RewardMean }}),
 		attemptsChart(records),
@@ -250,8 +261,8 @@ func Warnings(records []activities.StepRecord) []Warning {
 	type r = activities.StepRecord
 	check("The policy is far from the reference", fmt.Sprintf("The divergence is above %g nats per token. A higher update.kl_coefficient or a lower learning rate keeps it closer.", MostKL),
 		func(x *r) bool { return x.Update.KL > MostKL })
-	check("Sampler and trainer disagree", fmt.Sprintf("Their log-probabilities differ by more than %g on average, so the trainer learns from another policy than the one that spoke. update.old_log_probs: sampling corrects for it.", MostMismatch),
-		func(x *r) bool { return x.Update.MismatchMeanAbs > MostMismatch })
+	check("Sampler and trainer disagree", "Their log-probabilities differ by more than the rounding of their numbers explains, on average, so the trainer learns from another policy than the one that spoke. update.old_log_probs: sampling corrects for it.",
+		func(x *r) bool { return x.Update.MismatchMeanAbs > mismatchLimit(x) })
 	check("The grader gave up", "Some verdicts hit a work limit and count as wrong. The dialogues say which: filter by “bounded”.",
 		func(x *r) bool { return x.Reward.Bounded > 0 })
 	check("Groups were dropped", "Groups whose episodes all earn the same teach nothing and were left out.",

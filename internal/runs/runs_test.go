@@ -10,15 +10,18 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"multiattempt/activities"
 	"multiattempt/internal/blob"
+	"multiattempt/internal/reward"
 	"multiattempt/internal/rollout"
 	"multiattempt/internal/runs"
 	"multiattempt/internal/runs/runstest"
 	"multiattempt/internal/spec"
+	"multiattempt/internal/update"
 	"multiattempt/presets"
 )
 
@@ -297,4 +300,22 @@ func TestLongLines(t *testing.T) {
 		}
 	}})
 	require.Equal(t, []string{"1/3"}, searched(t, run, runs.Query{Text: "xxxend of it"}))
+}
+
+// TestMismatchIsMeasuredByItsLimit: what bfloat16 explains is no reason to warn, more than a record's limit is.
+func TestMismatchIsMeasuredByItsLimit(t *testing.T) {
+	record := func(mean, limit float64) activities.StepRecord {
+		return activities.StepRecord{Step: 1, Reward: reward.Summary{Solved: 1}, Update: update.Stats{MismatchMeanAbs: mean, MismatchLimit: limit, Entropy: 1}}
+	}
+	for _, c := range []struct {
+		mean, limit float64
+		warned      int
+	}{{0.03, 0.05, 0}, {0.06, 0.05, 1}, {0.03, 0.01, 1}, {0.03, 0, 1}, {0.005, 0, 0}} {
+		require.Len(t, runs.Warnings([]activities.StepRecord{record(c.mean, c.limit)}), c.warned, "%+v", c)
+	}
+	for _, chart := range runs.Charts([]activities.StepRecord{record(0.03, 0.05)}, []time.Time{{}}, nil) {
+		if chart.ID == "mismatch" {
+			require.Equal(t, 0.05, *chart.Warn)
+		}
+	}
 }

@@ -48,6 +48,7 @@ func Run(ctx context.Context, l Learner, in Input, progress Progress) (Stats, er
 	}
 	stats := collected.stats()
 	stats.Groups, stats.GroupsDropped, stats.EpisodesDropped = r.selection.Groups, r.selection.GroupsDropped, r.selection.EpisodesDropped
+	stats.MismatchLimit = MismatchLimit(r.Spec)
 	stats.KLCoefficient = r.Spec.Update.KLCoefficient
 	stats.NextKLCoefficient = nextCoefficient(r.Spec.Update, stats.KL, len(r.Episodes))
 	return stats, nil

@@ -4,7 +4,23 @@ import (
 	"math"
 
 	"multiattempt/internal/experience"
+	"multiattempt/internal/spec"
 )
+
+// Means of |log-probability of sampler − of trainer| above which they are not the same policy. In float32 they differ by about
+// 1e-6 (measured). Where one of them rounds to bfloat16, or both do, it is 0.003 to 0.03 (measured; docs/training.md).
+const (
+	mismatchFloat32  = 0.01
+	mismatchBFloat16 = 0.05
+)
+
+// MismatchLimit is the largest mean mismatch that the types a run computes in explain.
+func MismatchLimit(r spec.Run) float64 {
+	if r.Model.Compute == spec.ComputeBFloat16 || r.SamplerCompute() == spec.ComputeBFloat16 {
+		return mismatchBFloat16
+	}
+	return mismatchFloat32
+}
 
 // Stats are the facts of one iteration's update. Names carry unit and denominator; "token" is a sampled token.
 type Stats struct {
@@ -39,6 +55,7 @@ type Stats struct {
 	ExplainedVariance    float64 `json:"value_explained_variance"`
 	MismatchMeanAbs      float64 `json:"sampler_mismatch_mean_abs_per_token"` // |log-prob of sampler − of trainer|
 	MismatchMax          float64 `json:"sampler_mismatch_max_abs"`
+	MismatchLimit        float64 `json:"sampler_mismatch_limit"` // of the mean: above it, rounding is no explanation
 	// Of the weights that correct for the mismatch, with update.old_log_probs sampling.
 	WeightMean      float64 `json:"importance_weight_mean_per_token"`
 	WeightTruncated float64 `json:"importance_truncated_share_of_tokens"`

@@ -50,6 +50,7 @@ func TestRunLeavesOutGroupsThatTeachNothing(t *testing.T) {
 	require.Equal(t, update.Stats{
 		Groups: 4, GroupsDropped: 4, EpisodesDropped: 8,
 		KLCoefficient: in.Spec.Update.KLCoefficient, NextKLCoefficient: in.Spec.Update.KLCoefficient,
+		MismatchLimit: update.MismatchLimit(in.Spec),
 	}, stats, "nothing was learnt, and the record says why")
 }
 
