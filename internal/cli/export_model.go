@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -65,14 +66,18 @@ func (a *app) withCheckpoint(ctx context.Context, name string, p ports, do func(
 		}
 		return errors.Join(do(o), o.Close())
 	}
-	plain := !strings.Contains(name, ":")
-	if _, err := os.Stat(filepath.Join(name, source.ConfigFile)); plain && err != nil {
+	if _, err := os.Stat(filepath.Join(name, source.ConfigFile)); err != nil && !hasKind(name) {
 		name = runPrefix + name
 	}
 	if !strings.HasPrefix(name, runPrefix) && !strings.HasPrefix(name, "ref:") {
 		return use(a.openModel(ctx, name, canCompute))
 	}
 	return a.withServices(ctx, p, func(s *services, _ bool) error { return use(a.openStored(ctx, s.store, name, canCompute)) })
+}
+
+// hasKind reports whether a name says what kind of model it names; a run's id may hold a colon, too.
+func hasKind(name string) bool {
+	return slices.ContainsFunc([]string{runPrefix, "ref:", "builtin:", source.HubPrefix, source.S3Prefix}, func(kind string) bool { return strings.HasPrefix(name, kind) })
 }
 
 // export writes the model in from anew into dir.

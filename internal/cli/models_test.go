@@ -295,3 +295,12 @@ func TestModelsFromTheHub(t *testing.T) {
 	code, _, _ = run(t, "", "model", "inspect", "hf:me/other")
 	require.Equal(t, exitUnreachable, code)
 }
+
+func TestNamesOfRunsAmongModels(t *testing.T) {
+	for _, name := range []string{"r", "r@best", "nightly-2026-11-26T02:17:00Z@12", "hfx"} {
+		require.False(t, hasKind(name), name)
+	}
+	for _, name := range []string{"run:r@2", "ref:blobs/a@b:1", "builtin:smudged-base", "hf:Qwen/Qwen2.5-0.5B", "s3://bucket/model"} {
+		require.True(t, hasKind(name), name)
+	}
+}
