@@ -24,6 +24,7 @@ type Data struct {
 	presets       Presets
 	sources       source.Finder
 	dataDir       string
+	recent        *Recent
 	library       dataset.Library
 	endpoints     endpoint.Connection
 	rewardSources map[string]reward.Source // of reward.source go:NAME
@@ -252,7 +253,7 @@ func (d *Data) reward(ctx context.Context, in RewardInput, pulse *pulse) (Reward
 	if err != nil {
 		return RewardOutput{}, err
 	}
-	episodes, err := LoadEpisodes(ctx, d.store, in.Episodes)
+	episodes, err := d.recent.load(ctx, d.store, in.Episodes)
 	if err != nil {
 		return RewardOutput{}, err
 	}

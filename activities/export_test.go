@@ -1,6 +1,12 @@
 package activities
 
-import "path/filepath"
+import (
+	"context"
+	"path/filepath"
+
+	"multiattempt/internal/blob"
+	"multiattempt/internal/rollout"
+)
 
 // SetFree makes the learner believe what free says of the disk that a folder is on: how many bytes are free, and its name.
 func SetFree(l *Learner, free func(dir string) (bytes int64, name string)) {
@@ -15,3 +21,11 @@ func Copies(l *Learner) []string {
 	found, _ := filepath.Glob(filepath.Join(l.dir, "checkpoint-*"))
 	return found
 }
+
+// LoadRecent is Recent's way to load shards.
+func LoadRecent(ctx context.Context, r *Recent, s blob.Store, shards []blob.Ref) ([]rollout.Episode, error) {
+	return r.load(ctx, s, shards)
+}
+
+// HeldBy is what a Recent holds, in bytes.
+func HeldBy(r *Recent) int64 { return r.held }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"multiattempt/internal/blob"
 	"multiattempt/internal/checkpoint"
 	"multiattempt/internal/reward"
@@ -21,6 +23,7 @@ type Learner struct {
 	models *Models
 	own    string // task queue of this learner alone
 	dir    string // of this process alone
+	recent *Recent
 
 	device   chan struct{} // holds one token while an activity computes
 	resident *resident     // PPO state on the device, nil: none
@@ -79,7 +82,7 @@ func (l *Learner) update(ctx context.Context, in UpdateInput, pulse *pulse) (out
 		}
 	}()
 	seen := newWitness()
-	x, stats, err := r.learn(ctx, l.store, in.Experience, in.Rates, pulse, seen)
+	x, stats, err := l.learn(ctx, r, in.Experience, in.Rates, pulse, seen)
 	if errors.Is(err, update.ErrNotFinite) {
 		return out, l.keepBatch(ctx, in, err)
 	}
@@ -87,7 +90,7 @@ func (l *Learner) update(ctx context.Context, in UpdateInput, pulse *pulse) (out
 		return out, err
 	}
 	seen.enter("publish")
-	before, step := in.At.Policy, in.At.Step()+1
+	step := in.At.Step() + 1
 	dir, err := os.MkdirTemp(l.dir, "policy-")
 	if err != nil {
 		return out, err
@@ -97,26 +100,44 @@ func (l *Learner) update(ctx context.Context, in UpdateInput, pulse *pulse) (out
 		return out, fmt.Errorf("write policy of step %d: %w", step, err)
 	}
 	pulse.report(Progress{What: "publish"})
-	after, err := publish(ctx, l.store, in.At.Run, step, dir, before)
-	if err != nil {
-		return out, err
-	}
-	record := StepRecord{Run: in.At.Run, Step: step, Policy: after, Experience: in.Experience, Reward: x.Summary, Update: stats}
+	record := StepRecord{Run: in.At.Run, Step: step, Experience: in.Experience, Reward: x.Summary, Update: stats}
 	if record.Spec, err = r.spec.Digest(); err != nil {
 		return out, err
 	}
-	if record.Scores, err = seen.store(ctx, l.store, in.At.Run, step); err != nil {
-		return out, err
-	}
-	ref, err := putJSON(ctx, l.store, stepKey(in.At.Run, step), "record", record)
+	ref, err := l.storeStep(ctx, &record, dir, in, seen)
 	if err != nil {
 		return out, err
 	}
+	r.step, r.policy = step, record.Policy.Digest
+	out = UpdateOutput{Policy: record.Policy, Record: ref, KL: stats.KL, PolicyLR: stats.PolicyLR, Own: l.own}
+	return out, l.models.Adopt(record.Policy, dir)
+}
+
+// storeStep publishes the policy in dir, stores what was kept of the step's tokens, names both in the record and stores that.
+func (l *Learner) storeStep(ctx context.Context, record *StepRecord, dir string, in UpdateInput, seen *witness) (ref blob.Ref, err error) {
+	run, step := record.Run, record.Step
+	both, within := errgroup.WithContext(ctx)
+	both.Go(func() (err error) {
+		record.Policy, err = publish(within, l.store, run, step, dir, in.At.Policy)
+		return err
+	})
+	both.Go(func() (err error) {
+		record.Scores, err = seen.store(within, l.store, run, step)
+		return err
+	})
+	if err := both.Wait(); err != nil {
+		return ref, err
+	}
 	seen.enter("")
-	// A measurement that cannot be stored is no reason to repeat a step that succeeded.
-	_ = putTiming(ctx, l.store, in.At.Run, seen.timing(step, in.Spent))
-	r.step, r.policy = step, after.Digest
-	return UpdateOutput{Policy: after, Record: ref, KL: stats.KL, PolicyLR: stats.PolicyLR, Own: l.own}, l.models.Adopt(after, dir)
+	measured, timing := make(chan struct{}), seen.timing(step, in.Spent)
+	go func() {
+		defer close(measured)
+		// A measurement that cannot be stored is no reason to repeat a step that succeeded.
+		_ = putTiming(ctx, l.store, run, timing)
+	}()
+	ref, err = putJSON(ctx, l.store, stepKey(run, step), "record", record)
+	<-measured
+	return ref, err
 }
 
 // BadBatch says what a step was given whose loss, gradient or scores were not finite: an object of the step, for whoever

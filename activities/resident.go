@@ -112,7 +112,7 @@ func learnerOptions(run spec.Run, base string) LearnerOptions {
 // the one that was published.
 func (l *Learner) replay(ctx context.Context, r *resident, at Position, pulse *pulse) error {
 	for _, done := range at.Since {
-		if _, _, err := r.learn(ctx, l.store, done.Experience, done.Rates, pulse, nil); err != nil {
+		if _, _, err := l.learn(ctx, r, done.Experience, done.Rates, pulse, nil); err != nil {
 			return fmt.Errorf("repeat step %d: %w", r.step+1, err)
 		}
 		r.step, r.policy = r.step+1, done.Policy
@@ -131,13 +131,13 @@ func (l *Learner) replay(ctx context.Context, r *resident, at Position, pulse *p
 	return nil
 }
 
-// learn makes one step with stored experience. seen, when not nil, is told what happens.
-func (r *resident) learn(ctx context.Context, s blob.Store, experience blob.Ref, peak *update.Rates, pulse *pulse, seen *witness) (Experience, update.Stats, error) {
-	x, err := loadJSON[Experience](ctx, s, experience)
+// learn makes one step of r with stored experience. seen, when not nil, is told what happens.
+func (l *Learner) learn(ctx context.Context, r *resident, experience blob.Ref, peak *update.Rates, pulse *pulse, seen *witness) (Experience, update.Stats, error) {
+	x, err := loadJSON[Experience](ctx, l.store, experience)
 	if err != nil {
 		return x, update.Stats{}, err
 	}
-	episodes, err := LoadEpisodes(ctx, s, x.Episodes)
+	episodes, err := l.recent.load(ctx, l.store, x.Episodes)
 	if err != nil {
 		return x, update.Stats{}, err
 	}

@@ -18,12 +18,17 @@ type Rollouts struct {
 	engine   Engine
 	samplers *samplers
 	pulses   pulses
+	recent   *Recent
+	sampled  func()
 }
 
 // NewRollouts returns the activities of a worker that samples with engine.
 func NewRollouts(store blob.Store, engine Engine, models *Models) *Rollouts {
-	return &Rollouts{store: store, engine: engine, samplers: newSamplers(engine, models)}
+	return &Rollouts{store: store, engine: engine, samplers: newSamplers(engine, models), sampled: func() {}}
 }
+
+// WhenSampled makes r call f once for a shard that is sampled and not stored yet: the device is free for the next.
+func WhenSampled(r *Rollouts, f func()) { r.sampled = f }
 
 // Rollout samples one shard of episodes with the policy named by its input. Repeated, it gives the same reference. A worker
 // whose sampler hangs takes no further shard.
@@ -67,6 +72,7 @@ func (r *Rollouts) rollout(ctx context.Context, in RolloutInput, pulse *pulse) (
 	ended := pulse.steps(r.engine.Patience)
 	episodes, err := rollout.Run(ctx, &timed, sampler.template, timed.grade, shown, settings, count)
 	ended()
+	r.sampled()
 	if err != nil {
 		return RolloutOutput{}, fmt.Errorf("shard %d of %d: %w", in.Shard+1, in.Shards, err)
 	}
@@ -78,6 +84,9 @@ func (r *Rollouts) rollout(ctx context.Context, in RolloutInput, pulse *pulse) (
 		name = fmt.Sprintf("episodes-%s-parallel-%04d", setName(in.Set), in.Shard)
 	}
 	ref, err := putEpisodes(ctx, r.store, dir, name, episodes)
+	if err == nil {
+		r.recent.keep(ref.SHA256, episodes)
+	}
 	out := RolloutOutput{Episodes: ref, Count: len(episodes), Tokens: sampled(episodes)}
 	out.Seconds, out.Sampling, out.Grading = timed.seconds()
 	return out, err

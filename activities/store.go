@@ -52,23 +52,33 @@ func putEpisodes(ctx context.Context, s blob.Store, dir, name string, episodes [
 
 // LoadEpisodes reads shards of episodes, side by side, and returns them in the order given.
 func LoadEpisodes(ctx context.Context, s blob.Store, shards []blob.Ref) ([]rollout.Episode, error) {
+	return eachShard(ctx, shards, func(ctx context.Context, ref blob.Ref) ([]rollout.Episode, error) { return loadShard(ctx, s, ref) })
+}
+
+func eachShard(ctx context.Context, shards []blob.Ref, load func(context.Context, blob.Ref) ([]rollout.Episode, error)) ([]rollout.Episode, error) {
 	parts := make([][]rollout.Episode, len(shards))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, ref := range shards {
-		group.Go(func() error {
-			b, err := blob.Load(ctx, s, ref)
-			if err != nil {
-				return err
-			}
-			if parts[i], err = rollout.Decode(b); err != nil {
-				return fmt.Errorf("episodes %s: %w", ref.Key, err)
-			}
-			return nil
+		group.Go(func() (err error) {
+			parts[i], err = load(ctx, ref)
+			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
 	return slices.Concat(parts...), nil
+}
+
+func loadShard(ctx context.Context, s blob.Store, ref blob.Ref) ([]rollout.Episode, error) {
+	b, err := blob.Load(ctx, s, ref)
+	if err != nil {
+		return nil, err
+	}
+	episodes, err := rollout.Decode(b)
+	if err != nil {
+		return nil, fmt.Errorf("episodes %s: %w", ref.Key, err)
+	}
+	return episodes, nil
 }

@@ -32,6 +32,8 @@ const (
 	deadlockAfter = 20 * time.Second
 	// ownConcurrency bounds the activities that wait, each in its slot, for this learner's device.
 	ownConcurrency = 16
+	// recentBytes holds an iteration of a laptop's size; what does not fit is read from the store.
+	recentBytes = 64 << 20
 )
 
 // Run connects to the services that cfg names and works until ctx ends or the connection is lost for good. Then it takes
@@ -128,6 +130,7 @@ func compose(cfg config.Config, log *slog.Logger, store blob.Store, backend *eng
 			return activities.Set{}, err
 		}
 	}
+	set.Share(activities.NewRecent(recentBytes))
 	return set, nil
 }
 
@@ -184,32 +187,34 @@ func work(ctx context.Context, limits config.Worker, temporal client.Client, q q
 // pollers returns one worker of the SDK a queue.
 func pollers(limits config.Worker, temporal client.Client, q queues, set activities.Set, fail context.CancelCauseFunc) (all []sdkworker.Worker) {
 	version := versioned(limits)
-	poll := func(queue string, concurrency int, offer activities.Set) sdkworker.Worker {
+	poll := func(queue string, places sdkworker.SlotSupplier, offer activities.Set) sdkworker.Worker {
 		w := sdkworker.New(temporal, queue, sdkworker.Options{
-			DeploymentOptions:                  version,
-			WorkerStopTimeout:                  limits.StopTimeout,
-			MaxHeartbeatThrottleInterval:       heartbeatThrottle,
-			DeadlockDetectionTimeout:           deadlockAfter,
-			MaxConcurrentActivityExecutionSize: concurrency,
-			DisableWorkflowWorker:              offer.Data == nil,
-			Interceptors:                       interceptors(),
-			OnFatalError:                       func(err error) { fail(fmt.Errorf("worker: %w", err)) },
+			DeploymentOptions:            version,
+			WorkerStopTimeout:            limits.StopTimeout,
+			MaxHeartbeatThrottleInterval: heartbeatThrottle,
+			DeadlockDetectionTimeout:     deadlockAfter,
+			Tuner:                        tuner(places),
+			DisableWorkflowWorker:        offer.Data == nil,
+			Interceptors:                 interceptors(),
+			OnFatalError:                 func(err error) { fail(fmt.Errorf("worker: %w", err)) },
 		})
 		offer.Register(w)
 		all = append(all, w)
 		return w
 	}
 	if set.Data != nil {
-		workflows.Register(poll(q.control, 0, activities.Set{Data: set.Data}))
+		workflows.Register(poll(q.control, nil, activities.Set{Data: set.Data}))
 	}
 	if set.Rollouts != nil {
-		poll(q.rollout, limits.RolloutConcurrency, activities.Set{Rollouts: set.Rollouts})
+		places := newSlots(limits.RolloutConcurrency)
+		activities.WhenSampled(set.Rollouts, places.sampled)
+		poll(q.rollout, places, activities.Set{Rollouts: set.Rollouts})
 	}
 	if set.Learner != nil {
-		poll(q.learner, 1, activities.Set{Learner: set.Learner})
+		poll(q.learner, newSlots(1), activities.Set{Learner: set.Learner})
 		// A queue of this process alone needs no version, and a deployment's version may have only so many queues.
 		version = sdkworker.DeploymentOptions{}
-		poll(q.own, ownConcurrency, activities.Set{Learner: set.Learner})
+		poll(q.own, newSlots(ownConcurrency), activities.Set{Learner: set.Learner})
 	}
 	return all
 }

@@ -207,6 +207,7 @@ func NewWorker(t testing.TB, store blob.Store, presets activities.Presets, own s
 		Rollouts: activities.NewRollouts(store, e, models),
 		Learner:  learner,
 	}
+	set.Share(activities.NewRecent(1 << 20))
 	t.Cleanup(func() { require.NoError(t, set.Close()) })
 	return Worker{Set: set, Engine: e}
 }
