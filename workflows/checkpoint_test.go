@@ -157,10 +157,10 @@ func TestARequestDuringACheckpointIsForTheNextOne(t *testing.T) {
 		w.slowly(env, 4)
 		rollouts := 0
 		env.SetOnActivityStartedListener(func(info *activity.Info, _ context.Context, _ encodedValues) {
-			if info.ActivityType.Name != "SampleBatch" {
+			if info.ActivityType.Name != "Rollout" {
 				return
 			}
-			if rollouts++; rollouts == 3 { // the checkpoint of step 2 is being kept
+			if rollouts++; rollouts == 2*2+1 { // the checkpoint of step 2 is being kept
 				now = send(t, env, workflows.UpdateCheckpointNow)
 			}
 		})

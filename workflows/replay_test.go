@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,8 +62,8 @@ func TestAnIterationCostsFewEvents(t *testing.T) {
 		events := recorded(t, file)
 		var begun []int
 		for i, e := range events {
-			if e.GetActivityTaskScheduledEventAttributes().GetActivityType().GetName() == "SampleBatch" {
-				begun = append(begun, i)
+			if e.GetActivityTaskScheduledEventAttributes().GetActivityType().GetName() == "Update" {
+				begun = append(begun, i) // from one update to the next, with the batch that is drawn ahead
 			}
 		}
 		require.Greater(t, len(begun), 1, file)
@@ -78,6 +79,28 @@ func TestAnIterationCostsFewEvents(t *testing.T) {
 			require.LessOrEqual(t, len(of)-apart, 30+6*(shards-1), "%s, iteration %d", file, n+1)
 			require.True(t, shards > 1 || apart == 0, "an iteration of one shard is measured as it is")
 		}
+	}
+}
+
+// TestTheNextBatchIsDrawnBesideTheUpdate: neither waits for the other, and nothing is drawn that no iteration follows on.
+func TestTheNextBatchIsDrawnBesideTheUpdate(t *testing.T) {
+	for file, iterations := range map[string]int{"train-part1.json": 3, "train-part2.json": 2, "train-one-shard.json": 4} {
+		var order []string
+		names := map[int64]string{}
+		for _, e := range recorded(t, file) {
+			if a := e.GetActivityTaskScheduledEventAttributes(); a != nil {
+				names[e.EventId] = a.ActivityType.GetName()
+				order = append(order, names[e.EventId])
+			} else if a := e.GetActivityTaskCompletedEventAttributes(); a != nil && names[a.ScheduledEventId] == "Update" {
+				order = append(order, "updated")
+			}
+		}
+		order = slices.DeleteFunc(order, func(s string) bool { return s != "SampleBatch" && s != "Update" && s != "updated" })
+		want := []string{"SampleBatch"}
+		for range iterations - 1 {
+			want = append(want, "SampleBatch", "Update", "updated")
+		}
+		require.Equal(t, append(want, "Update", "updated"), order, file)
 	}
 }
 

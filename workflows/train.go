@@ -27,6 +27,8 @@ type trainRun struct {
 	state TrainState
 	// begun is the step at which this part of the history began.
 	begun int
+	// ahead is the next iteration's batch, which is drawn while the learner is at work; nil: it is not.
+	ahead workflow.Future
 	// keeping becomes ready when the checkpoint that is being kept is durable; nil: none is.
 	keeping workflow.Future
 	// requests are of checkpoint_now; evaluationWanted is the number of evaluate_now requests that wait.
@@ -106,7 +108,7 @@ func (r *trainRun) resolve(ctx workflow.Context) error {
 // iterate makes one iteration, and what falls due after it.
 func (r *trainRun) iterate(ctx workflow.Context) error {
 	s := &r.state
-	problems, err := r.sampleBatch(ctx)
+	problems, err := r.problems(ctx)
 	if err != nil {
 		return err
 	}
@@ -128,6 +130,7 @@ func (r *trainRun) iterate(ctx workflow.Context) error {
 		Rollout: sampled.Sub(began).Seconds(), Reward: earned.Sub(sampled).Seconds(), Checkpoint: workflow.Now(ctx).Sub(earned).Seconds(),
 	}
 	rates := s.Status.Rates // an update may set others while the learner is at work
+	r.drawAhead(ctx)
 	updated, err := r.update(ctx, rewarded.Experience, rates, spent)
 	if err != nil {
 		return err
@@ -159,6 +162,7 @@ func (r *trainRun) iterate(ctx workflow.Context) error {
 // finish keeps a checkpoint of the last step and, unless the run was stopped early, evaluates it.
 func (r *trainRun) finish(ctx workflow.Context) (TrainOutput, error) {
 	s := &r.state
+	r.leaveAhead(ctx)
 	if err := r.lastCheckpoint(ctx); err != nil {
 		return TrainOutput{}, err
 	}
@@ -219,6 +223,7 @@ func (r *trainRun) historyIsLong(ctx workflow.Context) bool {
 
 // continueAsNew ends this part of the history once no handler is in flight.
 func (r *trainRun) continueAsNew(ctx workflow.Context) error {
+	r.leaveAhead(ctx)
 	err := r.settle(ctx)
 	if err == nil {
 		err = r.drain(ctx)

@@ -20,15 +20,41 @@ func (r *trainRun) resolveSpec(ctx workflow.Context) (activities.ResolveSpecOutp
 	return out, err
 }
 
-// sampleBatch draws the next iteration's problems and their numbers of attempts.
-func (r *trainRun) sampleBatch(ctx workflow.Context) (blob.Ref, error) {
+// sampleBatch begins to draw the problems of the iteration after a step, with their numbers of attempts.
+func (r *trainRun) sampleBatch(ctx workflow.Context, step int) workflow.Future {
 	var a *activities.Data
-	var out activities.SampleBatchOutput
-	in := activities.SampleBatchInput{
-		Run: r.state.Status.Run, Spec: r.state.At.Spec, Data: r.state.Resolved.Data, Step: r.state.Status.Step,
+	in := activities.SampleBatchInput{Run: r.state.Status.Run, Spec: r.state.At.Spec, Data: r.state.Resolved.Data, Step: step}
+	return workflow.ExecuteActivity(quick(ctx, iterationAfter(step)), a.SampleBatch, in)
+}
+
+// problems are those of the iteration under way, drawn ahead or now.
+func (r *trainRun) problems(ctx workflow.Context) (blob.Ref, error) {
+	drawn := r.ahead
+	r.ahead = nil
+	if drawn == nil {
+		drawn = r.sampleBatch(ctx, r.state.Status.Step)
 	}
-	err := workflow.ExecuteActivity(quick(ctx, r.iteration()), a.SampleBatch, in).Get(ctx, &out)
+	var out activities.SampleBatchOutput
+	err := drawn.Get(ctx, &out)
 	return out.Problems, err
+}
+
+// leaveAhead lets a batch that was drawn ahead go, once its activity has ended: a history ends with nothing under way. What
+// kept it from being drawn is met again by whoever needs it.
+func (r *trainRun) leaveAhead(ctx workflow.Context) {
+	if r.ahead != nil {
+		_ = r.ahead.Get(ctx, nil)
+		r.ahead = nil
+	}
+}
+
+// drawAhead draws the next iteration's problems beside the update, on which they do not depend, if this part of the
+// history is known to go on.
+func (r *trainRun) drawAhead(ctx workflow.Context) {
+	plan, next := r.state.Resolved.Plan, r.state.Status.Step+1
+	if next < plan.Iterations && !r.state.Status.Stopping && (plan.ContinueAfter == 0 || next-r.begun < plan.ContinueAfter) {
+		r.ahead = r.sampleBatch(ctx, next)
+	}
 }
 
 // rollouts samples all shards at once and returns their episodes in the order of shards.
@@ -162,4 +188,6 @@ func (r *trainRun) markBest(ctx workflow.Context, score float64) error {
 }
 
 // iteration names the iteration under way, counted from 1.
-func (r *trainRun) iteration() string { return fmt.Sprintf("iteration %d", r.state.Status.Step+1) }
+func (r *trainRun) iteration() string { return iterationAfter(r.state.Status.Step) }
+
+func iterationAfter(step int) string { return fmt.Sprintf("iteration %d", step+1) }

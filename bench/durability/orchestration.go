@@ -91,7 +91,7 @@ func (o comparison) orchestrated(ctx context.Context, c client.Client, round int
 	if err := run.Get(ctx, nil); err != nil {
 		return nil, err
 	}
-	var marks []time.Time // beginnings of iterations and, last, of the checkpoint after them
+	var marks []time.Time // ends of updates, and so of iterations
 	busy := map[string][]span{}
 	names, since := map[int64]string{}, map[int64]time.Time{}
 	events := c.GetWorkflowHistory(ctx, id, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
@@ -103,18 +103,18 @@ func (o comparison) orchestrated(ctx context.Context, c client.Client, round int
 		at := e.EventTime.AsTime()
 		if a := e.GetActivityTaskScheduledEventAttributes(); a != nil {
 			names[e.EventId] = a.ActivityType.Name
-			if len(marks) <= o.iterations && (a.ActivityType.Name == "SampleBatch" || a.ActivityType.Name == "Checkpoint") {
-				marks = append(marks, at)
-			}
 		} else if a := e.GetActivityTaskStartedEventAttributes(); a != nil {
 			since[a.ScheduledEventId] = at
 		} else if a := e.GetActivityTaskCompletedEventAttributes(); a != nil {
 			name := names[a.ScheduledEventId]
+			if name == "Update" {
+				marks = append(marks, at)
+			}
 			busy[name] = append(busy[name], span{since[a.ScheduledEventId], at})
 		}
 	}
 	var all []shares
-	for i := warm; i+1 < len(marks); i++ {
+	for i := warm - 1; i+1 < len(marks); i++ {
 		within := span{marks[i], marks[i+1]}
 		large := append(slices.Clone(busy["Rollout"]), busy["Update"]...)
 		s := shares{

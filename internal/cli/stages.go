@@ -100,6 +100,9 @@ func (t *stageTracker) see(run, evaluation []*workflowpb.PendingActivityInfo, do
 		}
 	}
 	by[stageEvaluate] = evaluation
+	if len(by[stageUpdate]) > 0 {
+		by[stageSample] = nil // the next iteration's batch, drawn ahead
+	}
 	if t.beginsAgain(by) {
 		t.next(now, by)
 	}

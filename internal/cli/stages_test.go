@@ -89,6 +89,18 @@ func TestStagesOfAnIteration(t *testing.T) {
 	require.Equal(t, stageWaiting, w.rows[stageRollout].state)
 }
 
+func TestABatchDrawnAheadIsNoNewIteration(t *testing.T) {
+	w := newTracked()
+	w.after(0, busy(t, "1", "SampleBatch", activities.Progress{}))
+	update, ahead := busy(t, "5", "Update", activities.Progress{What: "step 1: score", Of: 16}), busy(t, "4", "SampleBatch", activities.Progress{})
+	said := w.after(time.Second, update, ahead)
+	require.Equal(t, stageActive, w.rows[stageUpdate].state)
+	require.Equal(t, "1.0s", said[stageSample])
+	w.after(time.Second, ahead) // longer than the update
+	require.Equal(t, stageActive, w.rows[stageSample].state)
+	require.Equal(t, stageWaiting, w.rows[stageUpdate].state)
+}
+
 func TestACheckpointGoesOnBesideTheNextIteration(t *testing.T) {
 	w := newTracked()
 	w.after(0, busy(t, "1", "Update", activities.Progress{}))
