@@ -22,6 +22,7 @@ func TestKilledRunEndsAsIfNothingHappened(t *testing.T) {
 	p := calm.start(t, train...)
 	require.Zero(t, p.wait(t), "%s", &p.out)
 	key, want := p.checkpoint(t)
+	requireExports(t, calm, "killed")
 
 	rough := newInstallation(t)
 	for _, step := range []int{2, 6} { // before the first full checkpoint, and between two
@@ -42,6 +43,23 @@ func TestKilledRunEndsAsIfNothingHappened(t *testing.T) {
 	require.Equal(t, key, gotKey)
 	require.Equal(t, want, got)
 	requireSameCheckpoint(t, calm, rough, key)
+}
+
+// requireExports names files as people do, below the working directory, and finds them there: the services that a command
+// starts for itself move the directory of the process.
+func requireExports(t *testing.T, in installation, run string) {
+	t.Helper()
+	for _, args := range [][]string{
+		{"export-metrics", run, "--csv", "exported/metrics.csv", "--parquet", "metrics.parquet", "--tensorboard", "events"},
+		{"export", run, "exported/policy"},
+	} {
+		p := in.start(t, args...)
+		require.Zero(t, p.wait(t), "%s", &p.out)
+	}
+	for _, file := range []string{"exported/metrics.csv", "metrics.parquet", "events/" + run, "exported/policy/model.safetensors"} {
+		_, err := os.Stat(filepath.Join(filepath.Dir(in.state), file))
+		require.NoError(t, err)
+	}
 }
 
 // requireSameCheckpoint compares the files of a checkpoint as they lie in the two object stores.

@@ -38,6 +38,9 @@ password or token come from tracking.mlflow.* or MLflow's own environment variab
 			if csv == "" && parquet == "" && to.TensorBoard == "" && to.MLflow.URL == "" {
 				return usage("say where to: --csv, --parquet, --tensorboard or --mlflow")
 			}
+			if err := absolute(&csv, &parquet, &to.TensorBoard); err != nil {
+				return err
+			}
 			ctx := cmd.Context()
 			return a.withStore(ctx, p, func(store blob.Store) error {
 				if err := a.exportTables(ctx, store, runs, csv, parquet); err != nil {

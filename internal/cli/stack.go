@@ -1,6 +1,9 @@
 package cli
 
-import "context"
+import (
+	"context"
+	"path/filepath"
+)
 
 // StackOptions say where the embedded services keep their state and where they listen.
 type StackOptions struct {
@@ -27,6 +30,21 @@ type Stack struct {
 // StackStarter starts the services of one machine. The embedded S3 store moves the working directory of the process into
 // the data directory for ever: whoever calls it makes all relative paths absolute beforehand.
 type StackStarter func(ctx context.Context, o StackOptions) (*Stack, error)
+
+// absolute makes paths independent of the working directory; the empty one and -, standard output, stay.
+func absolute(paths ...*string) error {
+	for _, path := range paths {
+		if *path == "" || *path == "-" {
+			continue
+		}
+		abs, err := filepath.Abs(*path)
+		if err != nil {
+			return err
+		}
+		*path = abs
+	}
+	return nil
+}
 
 // startStack is nil in a build without embedded services.
 var startStack StackStarter
