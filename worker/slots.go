@@ -65,7 +65,7 @@ func (s *slots) TryReserveSlot(worker.SlotReservationInfo) *worker.SlotPermit {
 func (s *slots) MarkSlotUsed(info worker.SlotMarkUsedInfo) { used(info.Permit()).Store(true) }
 
 // used tells a place that an activity had from one that nothing came for.
-func used(p *worker.SlotPermit) *atomic.Bool { return p.UserData.(*atomic.Bool) } //nolint:errcheck,forcetypeassert // as reserved
+func used(p *worker.SlotPermit) *atomic.Bool { return p.UserData.(*atomic.Bool) } //nolint:forcetypeassert // as reserved
 
 // ReleaseSlot implements worker.SlotSupplier. Which activity ends does not matter: each that gave its place away ends once.
 func (s *slots) ReleaseSlot(info worker.SlotReleaseInfo) {
