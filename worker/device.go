@@ -28,7 +28,7 @@ type device struct {
 	log     *slog.Logger
 	samples bool // the worker rolls out
 	learns  bool
-	told    *sync.Map // estimates of memory, and types, of which the log has a line
+	told    *sync.Map // estimates of memory that were logged
 }
 
 var _ activities.Engine = device{}
@@ -62,9 +62,6 @@ func (d device) Patience() time.Duration { return d.backend.Patience() }
 
 // NewSampler loads a model folder for sampling.
 func (d device) NewSampler(ctx context.Context, dir string, compute spec.Compute) (activities.Sampler, error) {
-	if _, told := d.told.LoadOrStore(compute, true); compute == spec.ComputeBFloat16 && d.backend.Name() != engine.XLACUDA && !told {
-		d.log.Warn("bfloat16 on a CPU is slower than float32 and takes more memory; set sampling.compute to float32 unless this is a trial for a GPU")
-	}
 	model, err := engine.LoadFolder(dir)
 	if err != nil {
 		return nil, permanent(err)

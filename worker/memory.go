@@ -17,7 +17,7 @@ func (d device) FitsTraining(ctx context.Context, dir string, run spec.Run) erro
 	if err != nil {
 		return permanent(err)
 	}
-	plan := engine.PlanTraining(run, config)
+	plan := engine.PlanTraining(run, d.backend.Forward(config))
 	var part engine.Estimate = plan
 	switch {
 	case d.learns && !d.samples:
@@ -36,7 +36,7 @@ func (d device) FitsEvaluation(ctx context.Context, dir string, run spec.Run) er
 	if err != nil || d.learns && !d.samples {
 		return permanent(err)
 	}
-	return d.admit(ctx, "the evaluation", run.Model.Source, engine.PlanEvaluation(run, config),
+	return d.admit(ctx, "the evaluation", run.Model.Source, engine.PlanEvaluation(run, d.backend.Forward(config)),
 		fmt.Sprintf("sample in bfloat16 (sampling.compute), shorten the rows (model.max_length), make evaluation.shard_size (%d) smaller, or choose a smaller model", run.Evaluation.ShardSize))
 }
 

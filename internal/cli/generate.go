@@ -326,7 +326,7 @@ type flagSet interface {
 
 // addCompute registers the flag for the type that a model computes in.
 func addCompute(f flagSet, c *spec.Compute) {
-	f.StringVar((*string)(c), "compute", string(spec.ComputeFloat32), "float32, or bfloat16: half the memory, and fast on a GPU; slower on a CPU")
+	f.StringVar((*string)(c), "compute", string(spec.ComputeFloat32), "float32, or bfloat16: half the memory, and faster on a GPU; no faster on a CPU")
 }
 
 func checkCompute(c spec.Compute) error {

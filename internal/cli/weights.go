@@ -63,7 +63,7 @@ func (d *device) check(ctx context.Context, w work, dir string) error {
 	if err != nil {
 		return err
 	}
-	least, err := w.least(config)
+	least, err := w.least(d.Forward(config))
 	if err != nil {
 		return err
 	}

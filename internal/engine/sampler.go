@@ -47,8 +47,8 @@ var _ policy.Sampler = (*Sampler)(nil)
 
 // NewSampler copies the model's weights to the device. The caller closes the sampler.
 func NewSampler(backend *Backend, model *Model, options SamplerOptions) (*Sampler, error) {
-	s := &Sampler{backend: backend, model: modelShape{model.Config, backend.name != PureGo}, options: options}
-	s.model.Compute = computeType(options.Compute)
+	s := &Sampler{backend: backend, model: shapeOn(backend, model.Config, options.Compute), options: options}
+	s.model.transposed = backend.name != PureGo
 	weights, err := s.model.uploadWeights(backend, model.Weights)
 	s.weights = [][]compute.Buffer{weights}
 	return s, err

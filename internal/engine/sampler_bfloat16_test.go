@@ -172,6 +172,12 @@ func TestBFloat16TakesHalfTheMemory(t *testing.T) {
 	_, err = engine.PlanSampler(qwen, 16, 4096, half)
 	require.ErrorIs(t, err, engine.ErrMemory)
 
+	wide := qwen
+	wide.Wide = true
+	onCPU, err := engine.PlanSampler(wide, 16, 4096, engine.SamplerOptions{Compute: spec.ComputeBFloat16, Slots: 16})
+	require.NoError(t, err)
+	require.Equal(t, []int64{full.Weights, small.Cache}, []int64{onCPU.Weights, onCPU.Cache}, "XLA on a CPU holds matrices in float32")
+
 	one, err := engine.PlanSampler(qwen, 256, 4096, engine.SamplerOptions{})
 	require.NoError(t, err)
 	two, err := engine.PlanSampler(qwen, 256, 4096, engine.SamplerOptions{Compute: spec.ComputeBFloat16})

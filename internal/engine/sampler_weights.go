@@ -11,6 +11,7 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 
 	"multiattempt/internal/nn"
+	"multiattempt/internal/spec"
 )
 
 // Weights of a sampler lie on the device as XLA's products want them: matrices transposed, [in, out]. XLA's library for
@@ -41,10 +42,34 @@ func (m modelShape) uploadWeights(b *Backend, weights [][]float32) ([]compute.Bu
 }
 
 func (m modelShape) uploadWeight(b *Backend, s nn.TensorSpec, flat []float32) (compute.Buffer, error) {
-	if m.StoredType(s) == dtypes.BFloat16 {
-		return uploadTurned(m, b, s, rounded(flat))
+	if m.CacheType() == dtypes.Float32 || len(s.Shape) != 2 {
+		return uploadTurned(m, b, s, flat)
 	}
-	return uploadTurned(m, b, s, flat)
+	half := rounded(flat)
+	if m.StoredType(s) == dtypes.BFloat16 {
+		return uploadTurned(m, b, s, half)
+	}
+	wide := make([]float32, len(half))
+	for i, x := range half {
+		wide[i] = x.Float32()
+	}
+	return uploadTurned(m, b, s, wide)
+}
+
+// Forward is the network as it is run forward on the backend, and as plans of memory must know it; nil is a device that nobody
+// knows. XLA's plugin for CPUs widens what it multiplies to float32, in every run and all matrices at once: it gets them wide, and
+// takes no longer than in float32 (measured).
+func (b *Backend) Forward(config nn.Config) nn.Config {
+	config.Wide = b != nil && b.name == XLA
+	return config
+}
+
+// shapeOn is the network as it is run forward on a backend, computed in a type.
+func shapeOn(b *Backend, config nn.Config, c spec.Compute) modelShape {
+	config = b.Forward(config)
+	config.Compute = computeType(c)
+	config.Wide = config.Wide && config.Compute != dtypes.Float32
+	return modelShape{Config: config}
 }
 
 // uploadTurned copies a weight to the device as it lies there.

@@ -55,8 +55,7 @@ func PlanScorer(config nn.Config, rows, length int, o ScorerOptions) ScorerMemor
 
 // NewScorer copies the model's weights to the device. The caller closes the scorer.
 func NewScorer(backend *Backend, model *Model, o ScorerOptions) (*Scorer, error) {
-	s := &Scorer{backend: backend, model: modelShape{Config: model.Config}, options: o}
-	s.model.Compute = computeType(o.Compute)
+	s := &Scorer{backend: backend, model: shapeOn(backend, model.Config, o.Compute), options: o}
 	var err error
 	if s.weights, err = s.model.uploadWeights(backend, model.Weights); err != nil {
 		return nil, fmt.Errorf("scorer: %w", err)

@@ -38,8 +38,8 @@ const (
 )
 
 // project applies one of a layer's linear maps, with its bias and its adapters where there are any.
-func (w Weights) project(layer int, name string, x *Node) *Node {
-	y := Linear(x, w.layer(layer, name+".weight"), w.layer(layer, name+".bias"))
+func (c Config) project(w Weights, layer int, name string, x *Node) *Node {
+	y := c.linear(x, w.layer(layer, name+".weight"), w.layer(layer, name+".bias"))
 	if a := w.layer(layer, name+adapterA); a != nil {
 		y = Add(y, Linear(Linear(x, a, nil), w.layer(layer, name+adapterB), nil))
 	}
@@ -76,6 +76,9 @@ func (c Config) Logits(w Weights, hidden *Node) *Node {
 		head = w[embedName]
 	}
 	hidden = c.FinalNorm(w, hidden)
+	if c.Wide {
+		hidden = as(hidden, head.DType())
+	}
 	return product(hidden, as(head, hidden.DType()), dtypes.Float32)
 }
 
@@ -91,13 +94,15 @@ type Attention func(q, k, v *Node) *Node
 // Block is one decoder layer, [B, T, D] → [B, T, D].
 func (c Config) Block(w Weights, layer int, x *Node, r Rotation, attend Attention) *Node {
 	h := RMSNorm(x, w.layer(layer, "input_layernorm.weight"), c.RMSNormEps)
-	project := func(name string, heads int) *Node { return splitHeads(w.project(layer, "self_attn."+name, h), heads) }
+	project := func(name string, heads int) *Node {
+		return splitHeads(c.project(w, layer, "self_attn."+name, h), heads)
+	}
 	q, k, v := r.Apply(project("q_proj", c.Heads)), r.Apply(project("k_proj", c.KVHeads)), project("v_proj", c.KVHeads)
 	o := joinHeads(attend(q, k, v))
-	x = Add(x, w.project(layer, "self_attn.o_proj", o))
+	x = Add(x, c.project(w, layer, "self_attn.o_proj", o))
 	h = RMSNorm(x, w.layer(layer, "post_attention_layernorm.weight"), c.RMSNormEps)
-	gate, up := w.project(layer, "mlp.gate_proj", h), w.project(layer, "mlp.up_proj", h)
-	return Add(x, w.project(layer, "mlp.down_proj", Mul(Mul(gate, Sigmoid(gate)), up)))
+	gate, up := c.project(w, layer, "mlp.gate_proj", h), c.project(w, layer, "mlp.up_proj", h)
+	return Add(x, c.project(w, layer, "mlp.down_proj", Mul(Mul(gate, Sigmoid(gate)), up)))
 }
 
 // RMSNorm is x / sqrt(mean(x²) + eps) · weight over the last axis (Zhang and Sennrich, arXiv 1910.07467), computed in

@@ -45,6 +45,9 @@ type Config struct {
 	// Compute is the type of activations and of the operands of products: Float32 (also zero) or BFloat16. Weights,
 	// norms, softmax, losses and whatever is added up stay float32. It is no part of config.json.
 	Compute dtypes.DType
+	// Wide says that a network that is only run forward holds its matrices in float32, rounded to numbers that Compute has, too:
+	// for devices that widen the operands of products anyway, and would do so at every run.
+	Wide bool
 }
 
 // TensorSpec names one weight and its shape, as Hugging Face stores it: linear weights are [out, in].

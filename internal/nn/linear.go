@@ -14,6 +14,18 @@ func Linear(x, weight, bias *Node) *Node {
 	return y
 }
 
+// linear is Linear with a matrix as StoredType says.
+func (c Config) linear(x, weight, bias *Node) *Node {
+	if !c.Wide {
+		return Linear(x, weight, bias)
+	}
+	y := as(product(as(x, weight.DType()), weight, weight.DType()), x.DType())
+	if bias != nil {
+		y = Add(y, as(ExpandLeftToRank(bias, y.Rank()), y.DType()))
+	}
+	return y
+}
+
 // product is x·weightᵀ: x [..., in], weight [out, in] of the same type → [..., out] of type result.
 //
 // The weight's gradient is the product of two tall arrays, the adjoint [rows, out] and x [rows, in], along their rows. XLA

@@ -14,9 +14,9 @@ func (c Config) computeType() dtypes.DType {
 }
 
 // StoredType is the type in which a network that is only run forward keeps a weight: matrices in the type of the products that
-// they are operands of, so that nothing is left to convert; vectors (norms, biases), which are small, in float32.
+// they are operands of, so that nothing is left to convert (but see Wide); vectors (norms, biases), which are small, in float32.
 func (c Config) StoredType(s TensorSpec) dtypes.DType {
-	if len(s.Shape) == 2 {
+	if len(s.Shape) == 2 && !c.Wide {
 		return c.computeType()
 	}
 	return dtypes.Float32

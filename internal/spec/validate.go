@@ -161,9 +161,8 @@ func (s Sampling) check(c *checker) {
 	c.want(0 < s.TopP && s.TopP <= 1, "sampling.top_p", s.TopP, "above 0, at most 1 (off)")
 	c.between("sampling.top_k", s.TopK, 0, math.MaxInt32)
 	c.want(0 <= s.MinP && s.MinP <= 1, "sampling.min_p", s.MinP, "from 0 (off) to 1")
-	if s.Compute != "" {
-		oneOf(c, "sampling.compute", s.Compute, ComputeFloat32, ComputeBFloat16)
-	}
+	c.want(slices.Contains([]Compute{"", ComputeFloat32, ComputeBFloat16}, s.Compute), "sampling.compute", string(s.Compute),
+		"one of %s, %s; or nothing, for model.compute", ComputeFloat32, ComputeBFloat16)
 }
 
 func (o Optimizer) check(c *checker) {
