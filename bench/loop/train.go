@@ -50,7 +50,7 @@ func train(ctx context.Context, b *engine.Backend, o options) error {
 		return err
 	}
 	l.learner, err = engine.NewTrainer(ctx, engine.TrainerOptions{
-		Backend: b, Model: o.model, Update: r.Update, Optimizer: r.Optimizer, Seed: r.Seed,
+		Backend: b, Model: o.model, Update: r.Update, Optimizer: r.Optimizer, Compute: r.Model.Compute, Seed: r.Seed,
 	})
 	if err != nil {
 		return err
@@ -114,7 +114,7 @@ func (l *loop) rollout(ctx context.Context, shown []dataset.Presentation, step i
 	if err != nil {
 		return nil, err
 	}
-	sampler, err := engine.NewSampler(l.backend, model, engine.SamplerOptions{})
+	sampler, err := engine.NewSampler(l.backend, model, engine.SamplerOptions{Compute: l.spec.SamplerCompute()})
 	if err = errors.Join(err, model.Close()); err != nil {
 		return nil, err
 	}
