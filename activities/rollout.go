@@ -27,7 +27,8 @@ func NewRollouts(store blob.Store, engine Engine, models *Models) *Rollouts {
 	return &Rollouts{store: store, engine: engine, samplers: newSamplers(engine, models), sampled: func() {}}
 }
 
-// WhenSampled makes r call f once for a shard that is sampled and not stored yet: the device is free for the next.
+// WhenSampled makes r call f once for a shard that is sampled and not stored yet: the device is free for the next, and its
+// policy is no longer held.
 func WhenSampled(r *Rollouts, f func()) { r.sampled = f }
 
 // Rollout samples one shard of episodes with the policy named by its input. Repeated, it gives the same reference. A worker
@@ -72,6 +73,7 @@ func (r *Rollouts) rollout(ctx context.Context, in RolloutInput, pulse *pulse) (
 	ended := pulse.steps(r.engine.Patience)
 	episodes, err := rollout.Run(ctx, &timed, sampler.template, timed.grade, shown, settings, count)
 	ended()
+	done() // first: the next shard may be of another policy, for which there is room beside no other
 	r.sampled()
 	if err != nil {
 		return RolloutOutput{}, fmt.Errorf("shard %d of %d: %w", in.Shard+1, in.Shards, err)
