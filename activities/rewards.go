@@ -61,5 +61,6 @@ func (d *Data) rewards(ctx context.Context, run spec.Run, in RewardInput, episod
 	if source == nil { // another worker of the queue may have it
 		return nil, fmt.Errorf("%w: this worker was built without %s", reward.ErrSource, run.Reward.Source)
 	}
+	batch.Episodes = rollout.Clone(episodes) // the update learns from the others, whatever is done to these
 	return reward.Ask(ctx, source, batch, run.Reward, run.Advantage.Credit)
 }

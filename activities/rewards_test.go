@@ -17,10 +17,16 @@ import (
 	"multiattempt/internal/reward"
 )
 
-// doubled pays twice what outcomes earn.
+// doubled pays twice what outcomes earn, and spoils its copies of the episodes.
 type doubled struct{}
 
-func (doubled) Reward(_ context.Context, _ reward.Batch, outcomes []reward.Earned) ([]reward.Earned, error) {
+func (doubled) Reward(_ context.Context, b reward.Batch, outcomes []reward.Earned) ([]reward.Earned, error) {
+	for _, e := range b.Episodes {
+		clear(e.Attempts)
+		clear(e.Tokens)
+		clear(e.Mask)
+		clear(e.LogProbs)
+	}
 	for i := range outcomes {
 		outcomes[i].Episode *= 2
 		for a := range outcomes[i].Attempts {
@@ -44,7 +50,8 @@ func TestRewardsOfTheProgramsOwn(t *testing.T) {
 	require.Len(t, want.AttemptRewards, len(want.Rewards))
 	activities.OfferReward(h.Data, "doubled", doubled{})
 	_, at := begin(t, h, `{"preset":"small","advantage":{"credit":"attempt"},"reward":{"source":"go:doubled"}}`)
-	got := experienceOf(t, store, experienced(t, h, at, plan.Plan.Shards))
+	spent := experienced(t, h, at, plan.Plan.Shards)
+	got := experienceOf(t, store, spent)
 	for i := range want.Rewards {
 		require.Equal(t, 2*want.Rewards[i], got.Rewards[i])
 		for a := range want.AttemptRewards[i] {
@@ -52,6 +59,9 @@ func TestRewardsOfTheProgramsOwn(t *testing.T) {
 		}
 	}
 	require.InDelta(t, 2*want.Summary.RewardMean, got.Summary.RewardMean, 1e-12)
+	require.Equal(t, want.Summary.Outcomes, got.Summary.Outcomes)
+	require.Equal(t, want.Summary.SampledTokens, got.Summary.SampledTokens)
+	must[activities.UpdateOutput](t, h, h.Learner.Update, activities.UpdateInput{At: at, Experience: spent})
 }
 
 func TestRewardsOfAnEndpointOrNone(t *testing.T) {

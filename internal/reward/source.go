@@ -19,7 +19,7 @@ var ErrSource = errors.New("unusable rewards")
 type Source interface {
 	// Reward returns what each episode earned, in order. outcomes is what the spec's own numbers make of them, to build on.
 	// Attempts of a result are one an attempt of its episode, or nil where the whole is all there is to say; with
-	// advantage.credit attempt they must be there. It may be called again for the same episodes, and must then return the
+	// advantage.credit attempt they must be there. The episodes are the source's own copies. It may be called again for the same episodes, and must then return the
 	// same: an error stops the iteration until a repeated call succeeds, and is never a reward.
 	Reward(ctx context.Context, b Batch, outcomes []Earned) ([]Earned, error)
 }

@@ -55,6 +55,16 @@ type Episode struct {
 	LogProbs []float32 `json:"-"` // [T] at temperature 1, of the sampling policy; 0 where Mask is false
 }
 
+// Clone returns copies that share nothing with the episodes.
+func Clone(episodes []Episode) []Episode {
+	copies := slices.Clone(episodes)
+	for i := range copies {
+		e := &copies[i]
+		e.Attempts, e.Tokens, e.Mask, e.LogProbs = slices.Clone(e.Attempts), slices.Clone(e.Tokens), slices.Clone(e.Mask), slices.Clone(e.LogProbs)
+	}
+	return copies
+}
+
 // ErrEpisode: an episode's arrays or attempts contradict each other.
 var ErrEpisode = errors.New("inconsistent episode")
 
