@@ -62,6 +62,11 @@ func (r *Recent) find(digest blob.Digest) ([]rollout.Episode, bool) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.take(digest)
+}
+
+// take is find under the lock.
+func (r *Recent) take(digest blob.Digest) ([]rollout.Episode, bool) {
 	i := slices.IndexFunc(r.parts, func(p recentShard) bool { return p.digest == digest })
 	if i < 0 {
 		return nil, false
@@ -73,12 +78,15 @@ func (r *Recent) find(digest blob.Digest) ([]rollout.Episode, bool) {
 
 // keep adds a stored shard and lets go of the oldest beyond the limit.
 func (r *Recent) keep(digest blob.Digest, episodes []rollout.Episode) {
-	if _, ok := r.find(digest); ok || r == nil {
+	if r == nil {
 		return
 	}
 	p := recentShard{digest, episodes, memory(episodes)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if _, ok := r.take(digest); ok {
+		return
+	}
 	r.parts, r.held = append(r.parts, p), r.held+p.size
 	for r.held > r.limit {
 		r.held -= r.parts[0].size
@@ -90,7 +98,7 @@ func (r *Recent) keep(digest blob.Digest, episodes []rollout.Episode) {
 func memory(episodes []rollout.Episode) int64 {
 	n := 0
 	for _, e := range episodes {
-		n += 512 + 9*len(e.Tokens) // token, mask, log-probability
+		n += 512 + 4*cap(e.Tokens) + cap(e.Mask) + 4*cap(e.LogProbs) + len(e.Question) + len(e.Gold)
 		for _, a := range e.Attempts {
 			n += 128 + len(a.Text)
 		}
