@@ -2,6 +2,7 @@ package workflows_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
 
+	"multiattempt/activities"
 	"multiattempt/internal/telemetry"
 	"multiattempt/workflows"
 )
@@ -126,6 +128,25 @@ func TestStopEndsAPausedRunWithACheckpoint(t *testing.T) {
 	require.Equal(t, workflows.PhaseStopped, out.Phase)
 	require.Equal(t, 1, out.LatestCheckpoint.Step)
 	require.Nil(t, out.Evaluation, "a stopped run is not evaluated")
+}
+
+// TestAStopWaitsForNoBatch that is drawn ahead, and cannot be.
+func TestAStopWaitsForNoBatch(t *testing.T) {
+	w := newWorld(t)
+	var failed atomic.Int64
+	out, _ := w.train(t, "r", settings(t, `{"preset":"small"}`), func(_ int, env *testsuite.TestWorkflowEnvironment) {
+		env.OnActivity("SampleBatch", anyArgument, anyArgument).Return(func(ctx context.Context, in activities.SampleBatchInput) (activities.SampleBatchOutput, error) {
+			if in.Step > 0 {
+				failed.Add(1)
+				return activities.SampleBatchOutput{}, errors.New("the store is away")
+			}
+			return w.worker.Data.SampleBatch(ctx, in)
+		})
+		during(env, 1, func() { send(t, env, workflows.UpdateStop) })
+	})
+	require.Equal(t, workflows.PhaseStopped, out.Phase)
+	require.Equal(t, 1, out.LatestCheckpoint.Step)
+	require.Less(t, failed.Load(), int64(10), "the test environment, unlike the server, gives up after so many")
 }
 
 func TestCheckpointNowAnswersWhenTheCheckpointIsKept(t *testing.T) {

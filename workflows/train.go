@@ -27,8 +27,9 @@ type trainRun struct {
 	state TrainState
 	// begun is the step at which this part of the history began.
 	begun int
-	// ahead is the next iteration's batch, which is drawn while the learner is at work; nil: it is not.
-	ahead workflow.Future
+	// ahead is the next iteration's batch, which is drawn while the learner is at work; nil: it is not. giveUp ends that.
+	ahead  workflow.Future
+	giveUp workflow.CancelFunc
 	// keeping becomes ready when the checkpoint that is being kept is durable; nil: none is.
 	keeping workflow.Future
 	// requests are of checkpoint_now; evaluationWanted is the number of evaluate_now requests that wait.

@@ -33,16 +33,19 @@ func (r *trainRun) problems(ctx workflow.Context) (blob.Ref, error) {
 	r.ahead = nil
 	if drawn == nil {
 		drawn = r.sampleBatch(ctx, r.state.Status.Step)
+	} else {
+		defer r.giveUp() // nothing is left to end, but its context
 	}
 	var out activities.SampleBatchOutput
 	err := drawn.Get(ctx, &out)
 	return out.Problems, err
 }
 
-// leaveAhead lets a batch that was drawn ahead go, once its activity has ended: a history ends with nothing under way. What
-// kept it from being drawn is met again by whoever needs it.
+// leaveAhead lets a batch that was drawn ahead go, and waits until its activity has ended, which might otherwise be repeated
+// for ever: a history ends with nothing under way. What kept it from being drawn is met again by whoever needs it.
 func (r *trainRun) leaveAhead(ctx workflow.Context) {
 	if r.ahead != nil {
+		r.giveUp()
 		_ = r.ahead.Get(ctx, nil)
 		r.ahead = nil
 	}
@@ -53,6 +56,7 @@ func (r *trainRun) leaveAhead(ctx workflow.Context) {
 func (r *trainRun) drawAhead(ctx workflow.Context) {
 	plan, next := r.state.Resolved.Plan, r.state.Status.Step+1
 	if next < plan.Iterations && !r.state.Status.Stopping && (plan.ContinueAfter == 0 || next-r.begun < plan.ContinueAfter) {
+		ctx, r.giveUp = workflow.WithCancel(ctx)
 		r.ahead = r.sampleBatch(ctx, next)
 	}
 }
