@@ -253,7 +253,7 @@ func (d *Data) reward(ctx context.Context, in RewardInput, pulse *pulse) (Reward
 	if err != nil {
 		return RewardOutput{}, err
 	}
-	episodes, err := d.recent.load(ctx, d.store, in.Episodes)
+	episodes, err := d.recent.load(ctx, d.store, in.Run, in.Step, in.Episodes)
 	if err != nil {
 		return RewardOutput{}, err
 	}

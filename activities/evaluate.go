@@ -150,7 +150,7 @@ func (d *Data) score(ctx context.Context, in ScoreInput) (ScoreOutput, error) {
 	}
 	byAttempts := map[int][]rollout.Episode{}
 	for i, k := range in.Task.Attempts {
-		if byAttempts[k], err = d.recent.load(ctx, d.store, in.Episodes[i]); err != nil {
+		if byAttempts[k], err = d.recent.load(ctx, d.store, in.Task.Run, in.Task.Step, in.Episodes[i]); err != nil {
 			return ScoreOutput{}, err
 		}
 	}
@@ -163,7 +163,7 @@ func (d *Data) score(ctx context.Context, in ScoreInput) (ScoreOutput, error) {
 		set.Scores[i].Episodes = in.Episodes[slices.Index(in.Task.Attempts, set.Scores[i].Attempts)]
 	}
 	if len(in.Parallel) > 0 {
-		samples, err := d.recent.load(ctx, d.store, in.Parallel)
+		samples, err := d.recent.load(ctx, d.store, in.Task.Run, in.Task.Step, in.Parallel)
 		if err != nil {
 			return ScoreOutput{}, err
 		}

@@ -23,8 +23,8 @@ func Copies(l *Learner) []string {
 }
 
 // LoadRecent is Recent's way to load shards.
-func LoadRecent(ctx context.Context, r *Recent, s blob.Store, shards []blob.Ref) ([]rollout.Episode, error) {
-	return r.load(ctx, s, shards)
+func LoadRecent(ctx context.Context, r *Recent, s blob.Store, run string, step int, shards []blob.Ref) ([]rollout.Episode, error) {
+	return r.load(ctx, s, run, step, shards)
 }
 
 // HeldBy is what a Recent holds, in bytes.

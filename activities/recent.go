@@ -21,6 +21,8 @@ type Recent struct {
 }
 
 type recentShard struct {
+	run      string
+	step     int // iterations done before
 	digest   blob.Digest
 	episodes []rollout.Episode
 	size     int64
@@ -42,15 +44,15 @@ func (s Set) Share(r *Recent) {
 	}
 }
 
-// load is LoadEpisodes for shards that may be here already.
-func (r *Recent) load(ctx context.Context, s blob.Store, shards []blob.Ref) ([]rollout.Episode, error) {
+// load is LoadEpisodes for shards of a run's step that may be here already.
+func (r *Recent) load(ctx context.Context, s blob.Store, run string, step int, shards []blob.Ref) ([]rollout.Episode, error) {
 	return eachShard(ctx, shards, func(ctx context.Context, ref blob.Ref) ([]rollout.Episode, error) {
 		if episodes, ok := r.find(ref.SHA256); ok {
 			return episodes, nil
 		}
 		episodes, err := loadShard(ctx, s, ref)
 		if err == nil {
-			r.keep(ref.SHA256, episodes)
+			r.keep(run, step, ref.SHA256, episodes)
 		}
 		return episodes, err
 	})
@@ -76,22 +78,26 @@ func (r *Recent) take(digest blob.Digest) ([]rollout.Episode, bool) {
 	return p.episodes, true
 }
 
-// keep adds a stored shard and lets go of the oldest beyond the limit.
-func (r *Recent) keep(digest blob.Digest, episodes []rollout.Episode) {
+// keep adds a stored shard of a run's step. It lets go of the run's earlier steps, which nobody wants any more, and of the
+// oldest beyond the limit.
+func (r *Recent) keep(run string, step int, digest blob.Digest, episodes []rollout.Episode) {
 	if r == nil {
 		return
 	}
-	p := recentShard{digest, episodes, memory(episodes)}
+	p := recentShard{run, step, digest, episodes, memory(episodes)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, ok := r.take(digest); ok {
 		return
 	}
 	r.parts, r.held = append(r.parts, p), r.held+p.size
-	for r.held > r.limit {
-		r.held -= r.parts[0].size
-		r.parts = slices.Delete(r.parts, 0, 1)
-	}
+	r.parts = slices.DeleteFunc(r.parts, func(old recentShard) bool {
+		over := old.run == run && old.step < step || r.held > r.limit
+		if over {
+			r.held -= old.size
+		}
+		return over
+	})
 }
 
 // memory is about what episodes take, in bytes.

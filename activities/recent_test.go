@@ -62,24 +62,29 @@ func TestRecentEpisodesAreLetGo(t *testing.T) {
 		})
 		shards = append(shards, out.Episodes)
 	}
-	load := func(r *activities.Recent, i int) (read int64) {
+	load := func(r *activities.Recent, run string, step, i int) (read int64) {
 		before := store.shards.Load()
 		want, err := activities.LoadEpisodes(t.Context(), store.Store, shards[i:i+1])
 		require.NoError(t, err)
-		got, err := activities.LoadRecent(t.Context(), r, store, shards[i:i+1])
+		got, err := activities.LoadRecent(t.Context(), r, store, run, step, shards[i:i+1])
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 		return store.shards.Load() - before
 	}
 	all := activities.NewRecent(1 << 20)
-	require.EqualValues(t, 1, load(all, 0))
+	require.EqualValues(t, 1, load(all, "r", 0, 0))
 	size := activities.HeldBy(all)
 	r := activities.NewRecent(3*size - size/2) // of two shards, and a little more
 	for i, read := range []int64{1, 1, 0, 1, 0, 1} {
 		shard := []int{0, 1, 0, 2, 0, 1}[i]
-		require.Equal(t, read, load(r, shard), "access %d, of shard %d", i, shard)
+		require.Equal(t, read, load(r, "r", 0, shard), "access %d, of shard %d", i, shard)
 		require.LessOrEqual(t, activities.HeldBy(r), 3*size-size/2)
 	}
-	require.EqualValues(t, 1, load(nil, 3))
-	require.EqualValues(t, 1, load(nil, 3), "nothing is kept")
+	require.EqualValues(t, 1, load(nil, "r", 0, 3))
+	require.EqualValues(t, 1, load(nil, "r", 0, 3), "nothing is kept")
+
+	require.EqualValues(t, 1, load(all, "other", 0, 1))
+	require.EqualValues(t, 1, load(all, "r", 1, 2), "a later step of r: its earlier ones go")
+	require.EqualValues(t, 0, load(all, "other", 0, 1))
+	require.EqualValues(t, 1, load(all, "r", 1, 0))
 }

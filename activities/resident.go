@@ -137,7 +137,7 @@ func (l *Learner) learn(ctx context.Context, r *resident, experience blob.Ref, p
 	if err != nil {
 		return x, update.Stats{}, err
 	}
-	episodes, err := l.recent.load(ctx, l.store, x.Episodes)
+	episodes, err := l.recent.load(ctx, l.store, r.run, x.Step, x.Episodes)
 	if err != nil {
 		return x, update.Stats{}, err
 	}

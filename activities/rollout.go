@@ -87,7 +87,7 @@ func (r *Rollouts) rollout(ctx context.Context, in RolloutInput, pulse *pulse) (
 	}
 	ref, err := putEpisodes(ctx, r.store, dir, name, episodes)
 	if err == nil {
-		r.recent.keep(ref.SHA256, episodes)
+		r.recent.keep(in.Run, in.Step, ref.SHA256, episodes)
 	}
 	out := RolloutOutput{Episodes: ref, Count: len(episodes), Tokens: sampled(episodes)}
 	out.Seconds, out.Sampling, out.Grading = timed.seconds()

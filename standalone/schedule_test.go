@@ -83,7 +83,11 @@ func (s *schedule) strike(ctx context.Context) {
 			s.began = time.Now()
 		}
 		step = max(step, st.Step) // while nobody answers, where the run was
-		due, pause := s.due(step), time.Duration(100+s.draw.IntN(2000))*time.Millisecond
+		due, spread := s.due(step), 2000
+		if s.behind(step) {
+			spread = 200 // the run is faster than the schedule
+		}
+		pause := time.Duration(100+s.draw.IntN(spread)) * time.Millisecond
 		if len(turns) == 0 {
 			turns = append(slices.Sorted(maps.Keys(s.c.members)), "server", "store")
 			s.draw.Shuffle(len(turns), func(i, j int) { turns[i], turns[j] = turns[j], turns[i] })
@@ -118,6 +122,12 @@ func (s *schedule) due(step int) bool {
 		return done < s.kills
 	}
 	return done+named < s.kills && 2*s.iterations*done <= 3*(step+1)*s.kills
+}
+
+// behind reports whether fewer have been killed by a step than were to be, or it is time for what is left.
+func (s *schedule) behind(step int) bool {
+	done := len(s.c.killed(s.began, time.Now()))
+	return 3*step >= 2*s.iterations || 2*s.iterations*(done+2) < 3*step*s.kills
 }
 
 // trail is every object of a run that its records, its evaluations and its newest checkpoint consist of: key → digest of

@@ -25,7 +25,7 @@ func tuner(places worker.SlotSupplier) worker.WorkerTuner {
 	if places == nil {
 		return nil
 	}
-	other, _ := worker.NewFixedSizeSlotSupplier(1)                   // of what this worker does not do; the error is of a size below 1
+	other := fixed(1)                                                // of what this worker does not do
 	all, _ := worker.NewCompositeTuner(worker.CompositeTunerOptions{ // has no error to return
 		WorkflowSlotSupplier: other, ActivitySlotSupplier: places, LocalActivitySlotSupplier: other,
 		NexusSlotSupplier: other, SessionActivitySlotSupplier: other,
@@ -34,6 +34,12 @@ func tuner(places worker.SlotSupplier) worker.WorkerTuner {
 }
 
 func newSlots(size int) *slots { return &slots{places: semaphore.NewWeighted(int64(size)), size: size} }
+
+// fixed is for activities that keep their places to their ends.
+func fixed(size int) worker.SlotSupplier {
+	s, _ := worker.NewFixedSizeSlotSupplier(size) // the error is of a size below 1
+	return s
+}
 
 // sampled is called by an activity whose place may go to another.
 func (s *slots) sampled() {

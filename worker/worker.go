@@ -211,10 +211,10 @@ func pollers(limits config.Worker, temporal client.Client, q queues, set activit
 		poll(q.rollout, places, activities.Set{Rollouts: set.Rollouts})
 	}
 	if set.Learner != nil {
-		poll(q.learner, newSlots(1), activities.Set{Learner: set.Learner})
+		poll(q.learner, fixed(1), activities.Set{Learner: set.Learner})
 		// A queue of this process alone needs no version, and a deployment's version may have only so many queues.
 		version = sdkworker.DeploymentOptions{}
-		poll(q.own, newSlots(ownConcurrency), activities.Set{Learner: set.Learner})
+		poll(q.own, fixed(ownConcurrency), activities.Set{Learner: set.Learner})
 	}
 	return all
 }

@@ -19,7 +19,7 @@ func TestRunIDsAreOneSegmentOfAKey(t *testing.T) {
 		require.NoError(t, spec.CheckRunID(id))
 	}
 	for _, id := range []string{
-		"", ".", "..", "-a", ".hidden", "team/exp-1", "a/", "/a", `a\b`, "a b", "a@12", "a%2Fb", "a?b", "a#b", "a\n", "é", strings.Repeat("a", 101),
+		"", ".", "..", "-a", ".hidden", "team/exp-1", "a/", "/a", `a\b`, "a b", "a@12", "a%2Fb", "a?b", "a#b", "a\n", "é", "hf:x", "s3:x", "builtin:x", "ref:x", "run:x", strings.Repeat("a", 101),
 	} {
 		err := spec.CheckRunID(id)
 		require.ErrorIs(t, err, spec.ErrInvalid, "%q", id)
