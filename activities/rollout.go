@@ -19,6 +19,9 @@ type Rollouts struct {
 	samplers *samplers
 	pulses   pulses
 	recent   *Recent
+	spec     latest[spec.Run]
+	problems latest[[]dataset.Problem]
+	shown    latest[[]dataset.Presentation]
 	sampled  func()
 }
 
@@ -45,7 +48,7 @@ func (r *Rollouts) Rollout(ctx context.Context, in RolloutInput) (RolloutOutput,
 }
 
 func (r *Rollouts) rollout(ctx context.Context, in RolloutInput, pulse *pulse) (RolloutOutput, error) {
-	run, err := loadRun(ctx, r.store, in.Spec)
+	run, err := r.spec.load(ctx, r.store, in.Spec)
 	if err != nil {
 		return RolloutOutput{}, err
 	}
@@ -98,14 +101,14 @@ func (r *Rollouts) rollout(ctx context.Context, in RolloutInput, pulse *pulse) (
 func (r *Rollouts) shard(ctx context.Context, in RolloutInput) ([]dataset.Presentation, error) {
 	var shown []dataset.Presentation
 	if in.Evaluate {
-		problems, err := loadJSON[[]dataset.Problem](ctx, r.store, in.Problems)
+		problems, err := r.problems.load(ctx, r.store, in.Problems)
 		if err != nil {
 			return nil, err
 		}
 		shown = dataset.Examine(problems, in.Attempts)
 	} else {
 		var err error
-		if shown, err = loadJSON[[]dataset.Presentation](ctx, r.store, in.Problems); err != nil {
+		if shown, err = r.shown.load(ctx, r.store, in.Problems); err != nil {
 			return nil, err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -34,6 +35,27 @@ func loadJSON[T any](ctx context.Context, s blob.Store, ref blob.Ref) (T, error)
 		return v, fmt.Errorf("decode %s: %w", ref.Key, err)
 	}
 	return v, nil
+}
+
+// latest remembers the object that was read last: the shards of an iteration want the same. Nobody changes what it returns.
+type latest[T any] struct {
+	mu    sync.Mutex
+	ref   blob.Ref
+	value T
+}
+
+// load is loadJSON.
+func (l *latest[T]) load(ctx context.Context, s blob.Store, ref blob.Ref) (T, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if ref == l.ref && ref != (blob.Ref{}) {
+		return l.value, nil
+	}
+	v, err := loadJSON[T](ctx, s, ref)
+	if err == nil {
+		l.ref, l.value = ref, v
+	}
+	return v, err
 }
 
 // loadRun reads a resolved spec.Run.

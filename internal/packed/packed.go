@@ -5,17 +5,34 @@ package packed
 import (
 	"bytes"
 	"io"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 )
 
+// encoders are used again: each takes 19 MB, which to clear costs as much as to compress a shard of short episodes. What one
+// has compressed before does not show in what it compresses next.
+var encoders sync.Pool
+
+func encoder(to io.Writer) (*zstd.Encoder, error) {
+	if z, ok := encoders.Get().(*zstd.Encoder); ok {
+		z.Reset(to)
+		return z, nil
+	}
+	return zstd.NewWriter(to, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault))
+}
+
 // Encode returns what write writes, as one frame.
 func Encode(write func(io.Writer) error) ([]byte, error) {
 	var out bytes.Buffer
-	z, err := zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault))
+	z, err := encoder(&out)
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		z.Reset(nil)
+		encoders.Put(z)
+	}()
 	if err := write(z); err != nil {
 		return nil, err
 	}

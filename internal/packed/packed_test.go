@@ -1,11 +1,14 @@
 package packed_test
 
 import (
+	"bytes"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
 
 	"multiattempt/internal/packed"
@@ -33,6 +36,43 @@ func TestWhatGoesInComesOut(t *testing.T) {
 	require.Equal(t, text, string(got))
 	require.Error(t, packed.Decode(once[:len(once)/2], read), "a torn frame")
 	require.Error(t, packed.Decode([]byte("no frame"), read))
+}
+
+// TestWhatWasPackedBeforeDoesNotShow packs texts of all sizes one after the other, often enough for an encoder's positions to
+// start over, and compares every frame with that of an encoder of its own: a retry elsewhere must give the same bytes.
+func TestWhatWasPackedBeforeDoesNotShow(t *testing.T) {
+	draw := rand.New(rand.NewPCG(1, 2))
+	alphabet := make([]byte, 1<<20)
+	for i := range alphabet {
+		alphabet[i] = `abcdefgh ,{}":0123`[draw.IntN(18)]
+	}
+	for round := range 300 {
+		size := []int{0, 1, 10, 1000, 100_000, 128 << 10, 128<<10 + 1, 300_000}[draw.IntN(8)]
+		if round%60 == 0 {
+			size = 9 << 20 // beyond the window
+		}
+		var text []byte
+		for len(text) < size {
+			length := 1 + draw.IntN(60)
+			from, at := alphabet, draw.IntN(1<<(8+draw.IntN(12)))
+			if draw.IntN(3) == 0 && len(text) > length {
+				from, at = text, draw.IntN(len(text)-length)
+			}
+			text = append(text, from[at:at+length]...)
+		}
+		got, err := packed.Encode(func(w io.Writer) error {
+			_, err := w.Write(text)
+			return err
+		})
+		require.NoError(t, err)
+		var want bytes.Buffer
+		z, err := zstd.NewWriter(&want, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault))
+		require.NoError(t, err)
+		_, err = z.Write(text)
+		require.NoError(t, err)
+		require.NoError(t, z.Close())
+		require.True(t, bytes.Equal(want.Bytes(), got), "round %d: %d bytes", round, len(text))
+	}
 }
 
 func TestErrorsOfTheCallerArePassedOn(t *testing.T) {
