@@ -14,15 +14,18 @@ import (
 	"multiattempt/internal/blob"
 )
 
-// counted counts how often shards of episodes are read.
+// counted counts how often shards of episodes and an iteration's problems are read.
 type counted struct {
 	blob.Store
-	shards atomic.Int64
+	shards, problems atomic.Int64
 }
 
 func (c *counted) Get(ctx context.Context, key string) (io.ReadCloser, blob.Info, error) {
 	if strings.Contains(key, "/episodes-") {
 		c.shards.Add(1)
+	}
+	if strings.Contains(key, "/problems-") {
+		c.problems.Add(1)
 	}
 	return c.Store.Get(ctx, key)
 }
@@ -39,6 +42,8 @@ func TestEpisodesThatWereJustSampledAreNotReadAgain(t *testing.T) {
 		plan, begun := begin(t, h, `{"preset":"small"}`)
 		at[name] = advance(t, h, begun, plan.Plan.Shards, 3)
 		read := store.shards.Load()
+		require.Greater(t, plan.Plan.Shards, 1)
+		require.EqualValues(t, 3, store.problems.Load(), "by an iteration's first shard")
 		if name == "kept" {
 			require.Zero(t, read)
 		} else {
