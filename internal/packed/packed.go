@@ -22,6 +22,15 @@ func encoder(to io.Writer) (*zstd.Encoder, error) {
 	return zstd.NewWriter(to, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault))
 }
 
+var decoders sync.Pool // each takes 9 MB
+
+func decoder(b []byte) (*zstd.Decoder, error) {
+	if z, ok := decoders.Get().(*zstd.Decoder); ok {
+		return z, z.Reset(bytes.NewReader(b))
+	}
+	return zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+}
+
 // Encode returns what write writes, as one frame.
 func Encode(write func(io.Writer) error) ([]byte, error) {
 	var out bytes.Buffer
@@ -44,10 +53,14 @@ func Encode(write func(io.Writer) error) ([]byte, error) {
 
 // Decode has read read what Encode packed. Bytes that are no frame are an error of the reader.
 func Decode(b []byte, read func(io.Reader) error) error {
-	z, err := zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+	z, err := decoder(b)
 	if err != nil {
 		return err
 	}
-	defer z.Close()
+	defer func() {
+		if z.Reset(nil) == nil {
+			decoders.Put(z)
+		}
+	}()
 	return read(z)
 }

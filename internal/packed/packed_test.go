@@ -36,6 +36,8 @@ func TestWhatGoesInComesOut(t *testing.T) {
 	require.Equal(t, text, string(got))
 	require.Error(t, packed.Decode(once[:len(once)/2], read), "a torn frame")
 	require.Error(t, packed.Decode([]byte("no frame"), read))
+	require.NoError(t, packed.Decode(once, read), "nor do errors show in what comes next")
+	require.Equal(t, text, string(got))
 }
 
 // TestWhatWasPackedBeforeDoesNotShow packs texts of all sizes one after the other, often enough for an encoder's positions to
