@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,6 +13,7 @@ import (
 	"multiattempt/internal/blob"
 	"multiattempt/internal/engine"
 	"multiattempt/internal/source"
+	"multiattempt/internal/spec"
 )
 
 // storedTypes maps the names of number types on the command line to those of safetensors.
@@ -66,18 +66,13 @@ func (a *app) withCheckpoint(ctx context.Context, name string, p ports, do func(
 		}
 		return errors.Join(do(o), o.Close())
 	}
-	if _, err := os.Stat(filepath.Join(name, source.ConfigFile)); err != nil && !hasKind(name) {
+	if _, err := os.Stat(filepath.Join(name, source.ConfigFile)); err != nil && !spec.NamesModel(name) {
 		name = runPrefix + name
 	}
 	if !strings.HasPrefix(name, runPrefix) && !strings.HasPrefix(name, "ref:") {
 		return use(a.openModel(ctx, name, canCompute))
 	}
 	return a.withServices(ctx, p, func(s *services, _ bool) error { return use(a.openStored(ctx, s.store, name, canCompute)) })
-}
-
-// hasKind reports whether a name says what kind of model it names; a run's id may hold a colon, too.
-func hasKind(name string) bool {
-	return slices.ContainsFunc([]string{runPrefix, "ref:", "builtin:", source.HubPrefix, source.S3Prefix}, func(kind string) bool { return strings.HasPrefix(name, kind) })
 }
 
 // export writes the model in from anew into dir.

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"multiattempt/internal/hub/hubtest"
+	"multiattempt/internal/spec"
 	"multiattempt/presets"
 )
 
@@ -298,9 +299,9 @@ func TestModelsFromTheHub(t *testing.T) {
 
 func TestNamesOfRunsAmongModels(t *testing.T) {
 	for _, name := range []string{"r", "r@best", "nightly-2026-11-26T02:17:00Z@12", "hfx"} {
-		require.False(t, hasKind(name), name)
+		require.False(t, spec.NamesModel(name), name)
 	}
 	for _, name := range []string{"run:r@2", "ref:blobs/a@b:1", "builtin:smudged-base", "hf:Qwen/Qwen2.5-0.5B", "s3://bucket/model"} {
-		require.True(t, hasKind(name), name)
+		require.True(t, spec.NamesModel(name), name)
 	}
 }

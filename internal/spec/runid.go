@@ -14,8 +14,13 @@ var runID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$`)
 
 // ValidRunID reports whether id can name a run.
 func ValidRunID(id string) bool {
-	kind, _, named := strings.Cut(id, ":")
-	return runID.MatchString(id) && (!named || !slices.Contains(modelKinds, kind))
+	return runID.MatchString(id) && !NamesModel(id)
+}
+
+// NamesModel reports whether a name says of itself what kind of model it names, and so cannot be a run's.
+func NamesModel(name string) bool {
+	kind, _, named := strings.Cut(name, ":")
+	return named && slices.Contains(modelKinds, kind)
 }
 
 // modelKinds are what stands before the colon in names of models.
