@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -114,7 +115,7 @@ func (l *Learner) update(ctx context.Context, in UpdateInput, pulse *pulse) (out
 }
 
 // storeStep publishes the policy in dir, stores what was kept of the step's tokens, names both in the record and stores that.
-func (l *Learner) storeStep(ctx context.Context, record *StepRecord, dir string, in UpdateInput, seen *witness) (ref blob.Ref, err error) {
+func (l *Learner) storeStep(ctx context.Context, record *StepRecord, dir string, in UpdateInput, seen *witness) (blob.Ref, error) {
 	run, step := record.Run, record.Step
 	both, within := errgroup.WithContext(ctx)
 	both.Go(func() (err error) {
@@ -126,18 +127,15 @@ func (l *Learner) storeStep(ctx context.Context, record *StepRecord, dir string,
 		return err
 	})
 	if err := both.Wait(); err != nil {
-		return ref, err
+		return blob.Ref{}, err
 	}
 	seen.enter("")
-	measured, timing := make(chan struct{}), seen.timing(step, in.Spent)
-	go func() {
-		defer close(measured)
-		// A measurement that cannot be stored is no reason to repeat a step that succeeded.
-		_ = putTiming(ctx, l.store, run, timing)
-	}()
-	ref, err = putJSON(ctx, l.store, stepKey(run, step), "record", record)
-	<-measured
-	return ref, err
+	timing := seen.timing(step, in.Spent)
+	var measured sync.WaitGroup
+	defer measured.Wait()
+	// A measurement that cannot be stored is no reason to repeat a step that succeeded.
+	measured.Go(func() { _ = putTiming(ctx, l.store, run, timing) })
+	return putJSON(ctx, l.store, stepKey(run, step), "record", record)
 }
 
 // BadBatch says what a step was given whose loss, gradient or scores were not finite: an object of the step, for whoever
