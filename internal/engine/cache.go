@@ -30,7 +30,7 @@ type cache interface {
 // only reads it, and the few new numbers are copied by the host, which is many times cheaper than a step that returns
 // the whole cache. Elsewhere it stays on the device at its full size.
 func newCache(b *Backend, m modelShape, batch, maxLength int) (cache, error) {
-	half := m.CacheType() == dtypes.BFloat16
+	half := m.ComputeType() == dtypes.BFloat16
 	switch {
 	case b.shared && half:
 		return &hostCache[bfloat16.BFloat16]{backend: b, model: m, batch: batch}, nil
@@ -193,19 +193,19 @@ func (c *deviceCache) add(fresh compute.Buffer, chunk int, start, _ []int32) err
 // it also writes the chunk's padding, which is masked until the row's next tokens replace it.
 func (m modelShape) appendCache(g *graph.Graph, batch, chunk, size int) []*graph.Node {
 	start := graph.Parameter(g, "start", shapes.Make(dtypes.Int32, batch))
-	fresh := graph.Parameter(g, "fresh", shapes.Make(m.CacheType(), 2*m.Layers, batch, m.KVHeads, chunk, m.HeadDim))
+	fresh := graph.Parameter(g, "fresh", shapes.Make(m.ComputeType(), 2*m.Layers, batch, m.KVHeads, chunk, m.HeadDim))
 	position := graph.Iota(g, shapes.Make(dtypes.Int32, batch, size), 1)
 	offset := graph.Sub(position, graph.Reshape(start, batch, 1)) // into the chunk
-	source := graph.OneHot(offset, chunk, m.CacheType())          // [B, S, C]; zeros outside the chunk
-	written := graph.Reshape(graph.GreaterThan(graph.ReduceSum(source, -1), graph.Scalar(g, m.CacheType(), 0)), batch, 1, size, 1)
-	shape := shapes.Make(m.CacheType(), batch, m.KVHeads, size, m.HeadDim)
+	source := graph.OneHot(offset, chunk, m.ComputeType())        // [B, S, C]; zeros outside the chunk
+	written := graph.Reshape(graph.GreaterThan(graph.ReduceSum(source, -1), graph.Scalar(g, m.ComputeType(), 0)), batch, 1, size, 1)
+	shape := shapes.Make(m.ComputeType(), batch, m.KVHeads, size, m.HeadDim)
 	grown := make([]*graph.Node, 2*m.Layers)
 	for l := range grown {
 		old := graph.Parameter(g, fmt.Sprintf("cache%d", l), shape)
 		part := graph.Reshape(graph.SliceAxis(fresh, 0, graph.AxisElem(l)), batch, m.KVHeads, chunk, m.HeadDim)
 		move := graph.Dot(source, part)
-		if m.CacheType() != dtypes.Float32 { // sums of one product each: exact in every type
-			move = move.WithAccumulatorDType(m.CacheType()).WithOutputDType(m.CacheType())
+		if m.ComputeType() != dtypes.Float32 { // sums of one product each: exact in every type
+			move = move.WithAccumulatorDType(m.ComputeType()).WithOutputDType(m.ComputeType())
 		}
 		moved := move.Einsum("bsc,bkcd->bksd")
 		grown[l] = graph.Where(graph.BroadcastToDims(written, shape.Dimensions...), moved, old)

@@ -47,7 +47,7 @@ var _ policy.Sampler = (*Sampler)(nil)
 
 // NewSampler copies the model's weights to the device. The caller closes the sampler.
 func NewSampler(backend *Backend, model *Model, options SamplerOptions) (*Sampler, error) {
-	s := &Sampler{backend: backend, model: shapeOn(backend, model.Config, options.Compute), options: options}
+	s := &Sampler{backend: backend, model: shapeIn(backend.Forward(model.Config), options.Compute), options: options}
 	s.model.transposed = backend.name != PureGo
 	weights, err := s.model.uploadWeights(backend, model.Weights)
 	s.weights = [][]compute.Buffer{weights}

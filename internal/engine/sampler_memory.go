@@ -34,8 +34,7 @@ const (
 // ErrMemory when that does not fit the options' limit: how many rows run together must not depend on a machine's memory,
 // because a row's last bits depend on it.
 func PlanSampler(config nn.Config, n, maxLength int, o SamplerOptions) (SamplerMemory, error) {
-	m := modelShape{Config: config}
-	m.Compute = computeType(o.Compute)
+	m := shapeIn(config, o.Compute)
 	plan := SamplerMemory{Slots: batchSize(min(n, maxSlots)), Length: maxLength}
 	if o.Slots > 0 {
 		plan.Slots = batchSize(min(n, o.Slots))
@@ -87,7 +86,7 @@ func (m modelShape) weightBytes() (bytes int64) {
 
 // cacheBytes is the memory of keys and values.
 func (m modelShape) cacheBytes(batch, size int) int64 {
-	return int64(m.CacheType().Size()) * 2 * int64(m.Layers) * int64(batch) * int64(m.KVHeads) * int64(size) * int64(m.HeadDim)
+	return int64(m.ComputeType().Size()) * 2 * int64(m.Layers) * int64(batch) * int64(m.KVHeads) * int64(size) * int64(m.HeadDim)
 }
 
 // stepBytes estimates what a step that feeds the longest chunk holds besides weights and cache: the new keys and values of
@@ -95,7 +94,7 @@ func (m modelShape) cacheBytes(batch, size int) int64 {
 func (m modelShape) stepBytes(batch, size int) int64 {
 	tokens := int64(batch) * int64(chunks[0])
 	layer, scores := tokens*int64(6*m.HiddenSize+3*m.IntermediateSize), tokens*int64(2*m.Heads*(size+chunks[0]))
-	return int64(m.CacheType().Size())*layer + 4*(scores+5*int64(batch)*int64(m.VocabSize)) + m.cacheBytes(batch, chunks[0])
+	return int64(m.ComputeType().Size())*layer + 4*(scores+5*int64(batch)*int64(m.VocabSize)) + m.cacheBytes(batch, chunks[0])
 }
 
 // cacheSize rounds a number of positions up to one that graphs are compiled for: multiples of 32 up to 128, then powers

@@ -227,7 +227,7 @@ func (m modelShape) step(g *graph.Graph, s stepShape) []*graph.Node {
 	uniform := graph.Parameter(g, "uniform", shapes.Make(dtypes.Float32, s.batch))
 	angles := shapes.Make(dtypes.Float32, s.batch, 1, s.chunk, m.HeadDim/2)
 	rotation := nn.Rotation{Cos: graph.Parameter(g, "cos", angles), Sin: graph.Parameter(g, "sin", angles)}
-	cached := shapes.Make(m.CacheType(), s.batch, m.KVHeads, s.memory, m.HeadDim)
+	cached := shapes.Make(m.ComputeType(), s.batch, m.KVHeads, s.memory, m.HeadDim)
 	memory := make([]nn.Memory, m.Layers)
 	for l := range memory {
 		memory[l].Keys = graph.Parameter(g, fmt.Sprintf("keys%d", l), cached)

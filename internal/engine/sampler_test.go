@@ -100,6 +100,17 @@ func talks(n, vocabulary int) ([]*talk, []policy.Row) {
 	return mine, rows
 }
 
+// mostlyShort are 64 dialogues, of which every eighth goes on when the others have ended.
+func mostlyShort() ([]*talk, []policy.Row) {
+	mine, rows := talks(64, tinyLlama.VocabSize)
+	for _, row := range mine {
+		if row.id%8 != 2 {
+			row.force = row.force[:1]
+		}
+	}
+	return mine, rows
+}
+
 // fewSlots makes most rows wait for a place.
 var fewSlots = engine.SamplerOptions{Slots: 4}
 
@@ -375,12 +386,7 @@ func TestBatchShrinks(t *testing.T) {
 	s, err := engine.NewSampler(b, model, engine.SamplerOptions{})
 	require.NoError(t, err)
 	defer s.Close()
-	mine, rows := talks(64, tinyLlama.VocabSize)
-	for _, row := range mine {
-		if row.id%8 != 2 {
-			row.force = row.force[:1]
-		}
-	}
+	mine, rows := mostlyShort()
 	require.NoError(t, s.Sample(context.Background(), rows, sampling, nil))
 	require.True(t, engine.Compiled(b, "B64 "))
 	require.True(t, engine.Compiled(b, "B16 "))

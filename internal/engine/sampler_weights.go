@@ -42,7 +42,7 @@ func (m modelShape) uploadWeights(b *Backend, weights [][]float32) ([]compute.Bu
 }
 
 func (m modelShape) uploadWeight(b *Backend, s nn.TensorSpec, flat []float32) (compute.Buffer, error) {
-	if m.CacheType() == dtypes.Float32 || len(s.Shape) != 2 {
+	if m.ComputeType() == dtypes.Float32 || len(s.Shape) != 2 {
 		return uploadTurned(m, b, s, flat)
 	}
 	half := rounded(flat)
@@ -64,9 +64,8 @@ func (b *Backend) Forward(config nn.Config) nn.Config {
 	return config
 }
 
-// shapeOn is the network as it is run forward on a backend, computed in a type.
-func shapeOn(b *Backend, config nn.Config, c spec.Compute) modelShape {
-	config = b.Forward(config)
+// shapeIn is a network that is run forward, computed in a type; Backend.Forward has been told of it, or nobody knows the device.
+func shapeIn(config nn.Config, c spec.Compute) modelShape {
 	config.Compute = computeType(c)
 	config.Wide = config.Wide && config.Compute != dtypes.Float32
 	return modelShape{Config: config}

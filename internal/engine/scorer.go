@@ -48,14 +48,13 @@ type ScorerOptions struct {
 
 // PlanScorer says what it takes to score so many rows of so many tokens together.
 func PlanScorer(config nn.Config, rows, length int, o ScorerOptions) ScorerMemory {
-	m := modelShape{Config: config}
-	m.Compute = computeType(o.Compute)
+	m := shapeIn(config, o.Compute)
 	return ScorerMemory{Rows: rows, Length: length, Weights: m.weightBytes(), Step: m.ScoringBytes(rows, bucket(length-1))}
 }
 
 // NewScorer copies the model's weights to the device. The caller closes the scorer.
 func NewScorer(backend *Backend, model *Model, o ScorerOptions) (*Scorer, error) {
-	s := &Scorer{backend: backend, model: shapeOn(backend, model.Config, o.Compute), options: o}
+	s := &Scorer{backend: backend, model: shapeIn(backend.Forward(model.Config), o.Compute), options: o}
 	var err error
 	if s.weights, err = s.model.uploadWeights(backend, model.Weights); err != nil {
 		return nil, fmt.Errorf("scorer: %w", err)

@@ -3,9 +3,7 @@
 package engine_test
 
 import (
-	"encoding/json"
 	"math"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -34,10 +32,6 @@ func (a *answer) Sampled(d policy.Draw) {
 // TestSmolLM2InBFloat16 says what bfloat16 changes in 30 layers: log-probabilities beside those of transformers in float32, the
 // greedy answer, and the mismatch of sampler and whole rows, which is what a learner computes.
 func TestSmolLM2InBFloat16(t *testing.T) {
-	dir := os.Getenv(smollm2Folder)
-	require.NotEmpty(t, dir, "%s names no folder; `make test-full` sets it", smollm2Folder)
-	text, err := os.ReadFile("testdata/smollm2.json")
-	require.NoError(t, err)
 	var want struct {
 		Rows []struct {
 			IDs      []int32
@@ -46,15 +40,7 @@ func TestSmolLM2InBFloat16(t *testing.T) {
 		Dialogues      []struct{ Messages []chat.Message }
 		Prompt, Greedy []int32
 	}
-	require.NoError(t, json.Unmarshal(text, &want))
-	template, err := chat.Load(dir)
-	require.NoError(t, err)
-	b, err := engine.Open(engine.Auto)
-	require.NoError(t, err)
-	defer b.Close()
-	model, err := engine.LoadFolder(dir)
-	require.NoError(t, err)
-	defer model.Close() //nolint:errcheck // read only
+	template, b, model := openSmolLM2(t, &want)
 
 	got := greedyIn(t, b, model, want.Prompt, len(want.Greedy), spec.ComputeBFloat16)
 	same := 0

@@ -17,13 +17,28 @@ import (
 // smollm2Folder names the environment variable with the folder that `make smollm2` makes.
 const smollm2Folder = "MULTIATTEMPT_SMOLLM2"
 
-// TestSmolLM2ComputesWhatTransformersComputes compares tokens, dialogues, log-probabilities, gradients and a greedy answer of
-// the imported GGUF file with what transformers makes of the same file (tools/fixtures/smollm2.py).
-func TestSmolLM2ComputesWhatTransformersComputes(t *testing.T) {
+// openSmolLM2 opens the model, and reads into want what transformers makes of it.
+func openSmolLM2(t *testing.T, want any) (*chat.Template, *engine.Backend, *engine.Model) {
+	t.Helper()
 	dir := os.Getenv(smollm2Folder)
 	require.NotEmpty(t, dir, "%s names no folder; `make test-full` sets it", smollm2Folder)
 	text, err := os.ReadFile("testdata/smollm2.json")
 	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, want))
+	template, err := chat.Load(dir)
+	require.NoError(t, err)
+	b, err := engine.Open(engine.Auto)
+	require.NoError(t, err)
+	t.Cleanup(b.Close)
+	model, err := engine.LoadFolder(dir)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, model.Close()) })
+	return template, b, model
+}
+
+// TestSmolLM2ComputesWhatTransformersComputes compares tokens, dialogues, log-probabilities, gradients and a greedy answer of
+// the imported GGUF file with what transformers makes of the same file (tools/fixtures/smollm2.py).
+func TestSmolLM2ComputesWhatTransformersComputes(t *testing.T) {
 	var want struct {
 		Rows []struct {
 			Text     string
@@ -42,21 +57,12 @@ func TestSmolLM2ComputesWhatTransformersComputes(t *testing.T) {
 			Products []float64
 		}
 	}
-	require.NoError(t, json.Unmarshal(text, &want))
-	template, err := chat.Load(dir)
-	require.NoError(t, err)
+	template, b, model := openSmolLM2(t, &want)
 	for _, d := range want.Dialogues {
 		ids, err := template.Opening(d.Messages)
 		require.NoError(t, err)
 		require.Equal(t, d.IDs, ids)
 	}
-	b, err := engine.Open(engine.Auto)
-	require.NoError(t, err)
-	defer b.Close()
-	model, err := engine.LoadFolder(dir)
-	require.NoError(t, err)
-	defer model.Close() //nolint:errcheck // read only
-
 	scorer, err := engine.NewScorer(b, model, engine.ScorerOptions{})
 	require.NoError(t, err)
 	var largest float64

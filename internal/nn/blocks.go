@@ -51,9 +51,9 @@ func (c Config) project(w Weights, layer int, name string, x *Node) *Node {
 func (c Config) Embed(w Weights, tokens *Node) *Node {
 	if columns := w[EmbedColumns]; columns != nil {
 		taken := GatherSlices(columns, []int{1}, InsertAxes(tokens, -1), []int{1}, false) // [B, T, D, 1]
-		return as(Squeeze(taken, -1), c.computeType())
+		return as(Squeeze(taken, -1), c.ComputeType())
 	}
-	return as(embed(w[embedName], tokens, c.VocabSize <= denseVocabulary), c.computeType())
+	return as(embed(w[embedName], tokens, c.VocabSize <= denseVocabulary), c.ComputeType())
 }
 
 // embed takes rows of table [V, D], by a matrix product with one-hot rows when dense, else by a gather.

@@ -24,7 +24,7 @@ func (c Config) UpdateFLOPs(adapters bool, positions, length int) float64 {
 // of length: what forward passes keep (with large networks each layer's input), what one layer computes again at a time,
 // and a chunk's logits.
 func (c Config) TrainingBytes(networks, batch, length int) int64 {
-	size := int64(c.computeType().Size())
+	size := int64(c.ComputeType().Size())
 	kept, working := int64(c.activations(batch, length)), int64(0)
 	if kept > maxActivations {
 		working = 2 * kept / int64(c.Layers)
@@ -40,7 +40,7 @@ func (c Config) TrainingBytes(networks, batch, length int) int64 {
 // ScoringBytes estimates what scoring batch rows of length holds besides weights: what one layer computes, and a chunk's
 // logits.
 func (c Config) ScoringBytes(batch, length int) int64 {
-	return int64(c.computeType().Size())*int64(c.activations(batch, length)/c.Layers) + 4*4*c.logits(batch, length)
+	return int64(c.ComputeType().Size())*int64(c.activations(batch, length)/c.Layers) + 4*4*c.logits(batch, length)
 }
 
 // logits is how many logits exist at the same time when batch rows of length are scored.

@@ -5,8 +5,8 @@ import (
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 )
 
-// computeType is the type of activations.
-func (c Config) computeType() dtypes.DType {
+// ComputeType is the type of activations, keys and values among them.
+func (c Config) ComputeType() dtypes.DType {
 	if c.Compute == dtypes.InvalidDType {
 		return dtypes.Float32
 	}
@@ -17,13 +17,10 @@ func (c Config) computeType() dtypes.DType {
 // they are operands of, so that nothing is left to convert (but see Wide); vectors (norms, biases), which are small, in float32.
 func (c Config) StoredType(s TensorSpec) dtypes.DType {
 	if len(s.Shape) == 2 && !c.Wide {
-		return c.computeType()
+		return c.ComputeType()
 	}
 	return dtypes.Float32
 }
-
-// CacheType is the type of keys and values.
-func (c Config) CacheType() dtypes.DType { return c.computeType() }
 
 // as converts x, where it has another type.
 func as(x *Node, t dtypes.DType) *Node {
